@@ -1,6 +1,5 @@
 """`repose compare`: compare two sets of scores by the block gates of params.yaml."""
 
-import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ import typer
 
 from repose.cli_options import PARAMS, Params, file, option, stage_settings
 from repose.errors import ReposeError
-from repose.storage.atomic import write_text
+from repose.storage.atomic import temporary_folder, write_text
 from repose.terminal import say
 
 if TYPE_CHECKING:
@@ -69,8 +68,8 @@ def _comparison(base: _Side, head: _Side, params: Path, store: Callable[[], Any]
 
     try:
         gates = stage_settings(params, "gates", GatesSettings)
-        with tempfile.TemporaryDirectory(prefix="repose-") as place:
-            (old, old_pairs), (new, new_pairs) = (_read(side, store, Path(place)) for side in (base, head))
+        with temporary_folder() as place:
+            (old, old_pairs), (new, new_pairs) = (_read(side, store, place) for side in (base, head))
             if (old_pairs is None) != (new_pairs is None) and (base[1] or head[1]):
                 raise ReposeError("Give both of --base-pairs and --head-pairs, or neither.")
             if old_pairs is None or new_pairs is None:

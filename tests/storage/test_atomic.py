@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from repose.errors import ReposeError
-from repose.storage.atomic import locked, whole_file, whole_folder, write_text
+from repose.storage.atomic import locked, temporary_folder, whole_file, whole_folder, write_text
 
 Whole = Callable[[Path], AbstractContextManager[Path]]
 
@@ -143,4 +144,10 @@ def test_text_is_utf_8_and_line_ends_stay(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux")
 def test_a_folder_in_which_no_file_can_be_created_is_an_error_at_once():
     with pytest.raises(ReposeError, match=r"/proc/x\.png"), locked(Path("/proc/x.png")):
+        pass
+
+
+def test_a_machine_without_a_place_for_temporary_files_is_a_message(monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/none")
+    with pytest.raises(ReposeError, match=r"A temporary folder cannot be made: .*Set TMPDIR"), temporary_folder():
         pass

@@ -5,7 +5,6 @@ A run contains the compiled pipeline itself unless it names an uploaded version.
 
 import io
 import json
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +16,7 @@ from typing import Any
 from repose.errors import RemoteError, ReposeError
 from repose.kubeflow.endpoint import Endpoint, UnansweredError, connect, understood
 from repose.kubeflow.run_status import CANCELED, FAILED, RunStatus, say_changes, status_of
+from repose.storage.atomic import temporary_folder
 from repose.terminal import say
 
 
@@ -203,8 +203,8 @@ def _versions(client: Any, pipeline: str) -> dict[str, str]:
 @contextmanager
 def _quiet_folder() -> Iterator[Path]:
     """A folder for the compiled pipeline, which kfp.Client takes as a file; the links that it prints are not shown."""
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
-        yield Path(folder)
+    with temporary_folder() as folder, redirect_stdout(io.StringIO()):
+        yield folder
 
 
 def _written(text: str, folder: Path) -> str:

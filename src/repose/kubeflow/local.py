@@ -10,7 +10,6 @@ import secrets
 import shutil
 import subprocess
 import sys
-import tempfile
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
@@ -24,6 +23,7 @@ from repose.errors import ReposeError
 from repose.kubeflow.components import pipeline_of, text_of
 from repose.kubeflow.plan import Plan
 from repose.kubeflow.variables import RUN
+from repose.storage.atomic import temporary_folder
 
 _MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner looks for in a command
 
@@ -44,8 +44,7 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: M
     from kfp import components, local
 
     run = f"local-{secrets.token_hex(6)}"
-    with tempfile.TemporaryDirectory(prefix="repose-run-") as made:
-        root = Path(made)
+    with temporary_folder() as root:
         file, artifacts, place = root / "pipeline.yaml", root / "artifacts", root / "workspace"
         text = text_of(pipeline_of(plan))
         file.write_text(text if docker else _for_subprocesses(text), "utf-8")

@@ -8,7 +8,6 @@ setting may have (a number or null, a number or a word), or tells 1 from 1.0.
 import io
 import json
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from ruamel.yaml import YAML
 
 from repose.config import instead_of, nearest, parse_yaml
 from repose.errors import SettingsError
+from repose.storage.atomic import temporary_folder
 
 SUFFIXES = (".yaml", ".yml", ".json", ".toml")
 _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
@@ -79,8 +79,8 @@ class ParamsFile:
         changed = {key: value for key, value in values.items() if repr(self[key]) != repr(value)}
         if not changed:
             return self.text
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / self.path.name
+        with temporary_folder() as folder:
+            file = folder / self.path.name
             file.write_text(self.text, "utf-8")
             with MODIFIERS[self.path.suffix](str(file)) as document:
                 for key, value in changed.items():

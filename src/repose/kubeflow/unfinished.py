@@ -15,6 +15,7 @@ from pathlib import Path
 from types import TracebackType
 
 from repose.errors import ReposeError, SettingsError
+from repose.storage.atomic import temporary_folder
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
@@ -43,8 +44,8 @@ class Unfinished:
         Raises:
             ReposeError: the copy is damaged, or a link in it leads out of the folder.
         """
-        with tempfile.TemporaryDirectory() as made:
-            file = Path(made) / "unfinished.tar"
+        with temporary_folder() as made:
+            file = made / "unfinished.tar"
             if not self.remote.download(self.key, file):
                 return False
             self.folder.mkdir(parents=True, exist_ok=True)

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from repose.errors import ReposeError
 from repose.terminal import say
@@ -131,6 +132,23 @@ def check_replaceable(path: Path, contents: Sequence[str]) -> None:
             f"{path} {why}, so it is not an earlier output of this command, and is not replaced. Give a new or an empty "
             "folder, or move this one away."
         )
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Yield an empty folder for temporary files, which is removed at the end.
+
+    Raises:
+        ReposeError: none can be made, as on a machine whose disks are read-only.
+    """
+    try:
+        made = TemporaryDirectory(prefix="repose-")
+    except OSError as error:
+        raise ReposeError(
+            f"A temporary folder cannot be made: {error}. Set TMPDIR to a folder that you may write to, on a disk with space."
+        ) from None
+    with made as folder:
+        yield Path(folder)
 
 
 def write_bytes(path: Path, content: bytes) -> None:

