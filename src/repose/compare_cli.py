@@ -1,5 +1,7 @@
 """`repose compare`: compare two sets of scores by the block gates of params.yaml."""
 
+import io
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -55,7 +57,12 @@ def compare(
     except ReposeError as error:
         say(f"repose: {error}")
         raise typer.Exit(2) from None
-    typer.echo(formats.as_markdown(found), nl=False)
+    try:
+        typer.echo(formats.as_markdown(found), nl=False)
+    except OSError as error:
+        sys.stdout = io.StringIO()  # otherwise Python tries again when it ends, and exits with another code
+        say(f"repose: Cannot write to standard output: {error.strerror}.")
+        raise typer.Exit(2) from None
     for line in (found.headline, *found.reasons):
         say(f"repose: {line}")
     raise typer.Exit(found.exit_code)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,10 @@ def test_reports_are_written_and_one_that_cannot_be_written_is_no_regression(pro
     _, err = compare("old", "--json", "taken/a.json", code=2)
     assert "repose: Cannot write taken/a.json" in err
     assert "it is not a file" in compare("old", "--json", ".", code=2)[1]
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "repose.cli", "compare", "old"]
+        done = subprocess.run(command, check=False, text=True, stdout=full, stderr=subprocess.PIPE)
+    assert (done.returncode, done.stderr) == (2, "repose: Cannot write to standard output: No space left on device.\n")
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
