@@ -1,5 +1,6 @@
 """The command line: its commands and options, what reaches the stages, and its messages."""
 
+import os
 import shlex
 import subprocess
 import sys
@@ -175,6 +176,18 @@ def test_a_gpu_without_enough_memory_is_a_message(monkeypatch, capsys):
     assert capsys.readouterr().err.startswith(
         "repose: The GPU has too little free memory (CUDA out of memory. Tried to allocate 20.00 GiB). End other programs"
     )
+
+
+def test_another_encoding_of_names_than_utf_8_is_refused(params):
+    command, plain = [sys.executable, "-m", "repose.cli", "generate", "-o", "ü.png", "ß.jpg"], {"LC_ALL": "POSIX"}
+    for utf8, expected in (
+        ("0", "names of files as ascii, and repose needs UTF-8. Set PYTHONUTF8=1"),
+        ("1", "Give at least"),
+    ):
+        environment = os.environ | plain | {"PYTHONUTF8": utf8, "PYTHONCOERCECLOCALE": "0"}
+        done = subprocess.run(command, check=False, env=environment, text=True, stderr=subprocess.PIPE)
+        assert done.returncode == 1
+        assert expected in done.stderr
 
 
 def test_a_deleted_current_folder_is_named(tmp_path, monkeypatch, capsys):

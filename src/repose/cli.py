@@ -365,6 +365,15 @@ def _check_folder() -> None:
         raise SettingsError("The current folder was deleted. Change to another one (cd) and start again.") from None
 
 
+def _check_encoding() -> None:
+    """Raise a SettingsError if Python reads names of files in another encoding than UTF-8, and so gets others."""
+    if (encoding := sys.getfilesystemencoding()) != "utf-8":
+        raise SettingsError(
+            f"Python reads the names of files as {encoding}, and repose needs UTF-8. Set PYTHONUTF8=1, or a locale with "
+            "UTF-8, such as LC_ALL=C.UTF-8."
+        )
+
+
 def main() -> None:
     """Run the command line. A ReposeError is shown as a message without a traceback."""
     # torch's threads spin while they wait, which makes them many times slower if another program uses a core
@@ -372,6 +381,7 @@ def main() -> None:
     show_messages()
     try:
         _check_folder()
+        _check_encoding()
         for argument in sys.argv[1:]:
             if printable(argument) != argument:  # typer repeats a wrong argument as it is
                 raise SettingsError(f"The argument {printable(argument)} has control characters. Rename the file.")
