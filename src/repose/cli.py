@@ -357,16 +357,12 @@ def options(
     """Turn photos of a garment into images of the same garment in any other pose."""
 
 
-def _check_folder() -> None:
-    """Raise a SettingsError if the current folder was deleted: torch's library would end the process and blame itself."""
+def _check_surroundings() -> None:
+    """Raise a SettingsError if the current folder was deleted, or if Python does not read names of files as UTF-8."""
     try:
-        Path.cwd()
+        Path.cwd()  # without it, torch's library would end the process and blame itself
     except FileNotFoundError:
         raise SettingsError("The current folder was deleted. Change to another one (cd) and start again.") from None
-
-
-def _check_encoding() -> None:
-    """Raise a SettingsError if Python reads names of files in another encoding than UTF-8, and so gets others."""
     if (encoding := sys.getfilesystemencoding()) != "utf-8":
         raise SettingsError(
             f"Python reads the names of files as {encoding}, and repose needs UTF-8. Set PYTHONUTF8=1, or a locale with "
@@ -380,8 +376,7 @@ def main() -> None:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     show_messages()
     try:
-        _check_folder()
-        _check_encoding()
+        _check_surroundings()
         for argument in sys.argv[1:]:
             if printable(argument) != argument:  # typer repeats a wrong argument as it is
                 raise SettingsError(f"The argument {printable(argument)} has control characters. Rename the file.")

@@ -47,10 +47,7 @@ def fetch(
         if _is_there(destination, sha256, size):  # by another process, meanwhile
             return destination
         if local:
-            if not local.is_file():
-                raise ReposeError(f"There is no file {where}. Check the path; a relative one starts at {Path.cwd()}.")
-            if not os.access(local, os.R_OK):
-                raise ReposeError(f"{where} may not be read. Change its permissions.")
+            _check_readable(local, where)
             came.forget()
             shutil.copyfile(local, came.path)
         else:
@@ -78,6 +75,13 @@ def _is_there(file: Path, sha256: str | None, size: int | None) -> bool:
             check(file, sha256=sha256, size=size, where="")
             return True
     return False
+
+
+def _check_readable(file: Path, where: str) -> None:
+    if not file.is_file():
+        raise ReposeError(f"There is no file {where}. Check the path; a relative one starts at {Path.cwd()}.")
+    if not os.access(file, os.R_OK):
+        raise ReposeError(f"{where} may not be read. Change its permissions.")
 
 
 def _link_or_copy(file: Path, path: Path) -> None:
