@@ -271,6 +271,13 @@ def test_the_folder_of_images_in_the_folder_of_jobs_is_no_job_and_folders_of_fol
         make_all([one], loaded(tmp_path, folder))
 
 
+@pytest.mark.parametrize("out", ["a", "a/out"])
+def test_a_job_whose_folder_is_to_hold_the_images_is_named(tmp_path, capsys, out):
+    folder = items(tmp_path, "a", "b")
+    assert [one.name for one in read_jobs(folder, folder / out)] == ["b"]
+    assert f"{folder / 'a'} is left out: the images are written there" in capsys.readouterr().err
+
+
 def test_photos_of_the_same_name_in_other_folders_do_not_share_a_pose(tmp_path):
     folder = items(tmp_path, "a", "b")
     (folder / "b/front_keypoints.json").unlink()

@@ -194,9 +194,11 @@ def _request(
 
 def _jobs_of_folder(folder: Path, out: Path) -> Iterator[FileJob]:
     for place in filter(Path.is_dir, _files(folder)):
-        if Path(_place(out)).is_relative_to(_place(place)):
-            continue
         poses = [file for file in _files(place) if file.name.lower().startswith("pose.")]
+        if Path(_place(out)).is_relative_to(_place(place)):
+            if poses:
+                warn(f"{place} is left out: the images are written there. Give another output, outside of the jobs.")
+            continue
         photos = [
             file for file in _files(place)
             if file.suffix.lower() not in _NO_PHOTOS and file not in poses and not file.is_dir()
