@@ -70,9 +70,9 @@ def test_a_photo_is_a_path_a_pil_image_or_an_array(model, tmp_path):
 def test_a_pose_is_joints_a_file_or_a_photo(model, tmp_path):
     front, pose = tmp_path / "front.jpg", save_openpose(tmp_path / "pose.json", POSE)
     x, y = POSE.astype(int).T.tolist()
-    (tmp_path / "two.csv").write_text(f"name:keypoints_y:keypoints_x\nt: {y}: {x}\nu: {y}: {x}\n")
+    (tmp_path / "two.csv").write_text(f"name:keypoints_y:keypoints_x\nt: {y}: {x}\nu #2: {y}: {x}\n")
     confident = np.concatenate([POSE, np.ones((18, 1), np.float32)], 1)
-    files = [pose, str(pose), f"{tmp_path / 'two.csv'}#u", front.with_stem("target")]
+    files = [pose, str(pose), f"{tmp_path / 'two.csv'}#u #2", front.with_stem("target")]
     poses = [POSE, confident, POSE.astype(float), TARGET, *files]
     made = model(front, poses)
     assert len(made) == len(poses)

@@ -6,6 +6,7 @@ Example:
 """
 
 import operator
+import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -259,8 +260,8 @@ class Reposer:
 
 def file_and_row(pose: str) -> tuple[Path, str | None]:
     """`poses.csv#NAME` -> the file and NAME; any other pose -> the file and None."""
-    file, mark, row = pose.rpartition("#")
-    return (Path(file), row) if mark and file.lower().endswith(".csv") else (Path(pose), None)
+    found = re.fullmatch(r"(.*?\.csv)#(.*)", pose, re.IGNORECASE | re.DOTALL)  # a name may have a # too
+    return (Path(found[1]), found[2]) if found else (Path(pose), None)
 
 
 def _is_several(given: object) -> bool:
