@@ -149,6 +149,7 @@ def test_shares_of_the_image_are_no_pixels(tmp_path):
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("gone.json", None, r"gone\.json cannot be read: No such file"),
+    ("n" * 300, None, r"nnn cannot be read: File name too long"),  # or in a folder that may not be entered
     ("empty", "", r"empty has no \.json file"),
     ("folder.csv", "", r"folder\.csv cannot be read: Is a directory"),
     ("x.txt", "hello", r"x\.txt is not a keypoint file\. Give a CSV of pose-gan"),

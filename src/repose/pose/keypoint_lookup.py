@@ -6,6 +6,7 @@ folders is used.
 """
 
 import filecmp
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def _rows(file: Path) -> dict[str, np.ndarray]:
 
 def _json_files(path: Path) -> dict[str, Path]:
     """The JSON files anywhere in a folder, or the one at `path`, by photo."""
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 (Path.is_dir fails in folders that may not be entered)
         files = sorted(file for file in path.rglob("*.json") if not is_litter(file.relative_to(path).as_posix()))
         if not files:
             raise DataError(
