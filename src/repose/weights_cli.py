@@ -18,11 +18,11 @@ Endpoint = Annotated[str | None, option("For s3://, a server other than Amazon's
 @app.command("list")
 def list_files() -> None:
     """List the networks: file, SHA-256, license, source, and whether the file is in the cache."""
-    from repose.storage.weight_files import KNOWN, cached
+    from repose.storage.weight_files import KNOWN, cached, is_cached
 
     for name, of in KNOWN.items():
         typer.echo(f"{name}: {of.source}")
-        here = f"{'in the cache' if cached(name).is_file() else 'not in the cache'}: {cached(name)}"
+        here = f"{'in the cache' if is_cached(name) else 'not in the cache'}: {cached(name)}"
         for label, fact in (
             ("file", of.file), ("sha256", f"{of.sha256[:8]}..."), ("license", of.licence), ("from", of.url),
             ("used by", of.used_by), ("here", here),

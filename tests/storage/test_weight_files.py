@@ -90,6 +90,15 @@ def test_list_shows_every_file_and_whether_it_is_cached(repose, cache):
     assert set(KNOWN["inception-tf-2015"].used_by.split(", ")) <= set(_KINDS)
 
 
+def test_a_cache_that_may_not_be_entered_is_named(repose, monkeypatch):
+    monkeypatch.setenv("REPOSE_CACHE", "n" * 300)  # fails as such a folder does, also for root
+    assert "here     not in the cache: nnn" in repose("list")[0]
+    with pytest.raises(ReposeError, match=r"weights of alexnet are not in the cache \(nnn"):
+        located("alexnet", {})
+    with pytest.raises(ReposeError, match=r"Cannot write nnn.*: File name too long"):
+        fetch_known("alexnet")
+
+
 def test_fetch_fetches_once_from_the_owner(repose, server, cache, monkeypatch):
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
     for _ in range(2):

@@ -19,7 +19,7 @@ from repose.pose.keypoint_cache import Found, Search
 from repose.pose.keypoint_files import Poses, choose_person, known_points
 from repose.pose.keypoint_lookup import MIN_CONFIDENCE
 from repose.storage.networks import Weights
-from repose.storage.weight_files import cached
+from repose.storage.weight_files import is_cached
 from repose.terminal import say, warn
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class PoseFinder:
 
 def chosen() -> NetworkName:
     """The network that `auto` stands for on this machine."""
-    if not cached("blazepose").is_file():
+    if not is_cached("blazepose"):
         warn("poses: found by figure, which only knows mannequins; for people, run `repose weights fetch blazepose`")
     elif not blazepose.has_runtime():
         warn("poses: found by figure, which only knows mannequins; for people, run `pip install ai-edge-litert`")

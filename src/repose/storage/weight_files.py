@@ -95,6 +95,11 @@ def cached(name: str) -> Path:
     return cache_folder() / f"{known(name).sha256[:8]}-{known(name).file}"
 
 
+def is_cached(name: str) -> bool:
+    """Whether a network's file is in the cache. It is not if the folder may not be entered. Raises as `known`."""
+    return os.path.isfile(cached(name))  # noqa: PTH113 (Path.is_file fails in folders that may not be entered)
+
+
 def fetch_known(name: str, address: str | None = None, *, endpoint: str | None = None) -> Located:
     """Fetch a network's file into the cache, unless it is already there.
 
@@ -107,7 +112,7 @@ def fetch_known(name: str, address: str | None = None, *, endpoint: str | None =
         ReposeError: there is no such network, or its file is missing, inaccessible or has another digest.
     """
     of, here = known(name), cached(name)
-    right = here.is_file() and check(here, sha256=None, size=None, where=str(here)).startswith(of.sha256)
+    right = is_cached(name) and check(here, sha256=None, size=None, where=str(here)).startswith(of.sha256)
     with temporary_folder() as folder:
         if address is None and of.members and not right:
             address = f"{folder}/{of.file}"
@@ -149,7 +154,7 @@ def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
         given = files[name]
         sha256 = given.sha256 or of.sha256
         return _located(locate(given.address, sha256, endpoint=given.endpoint), sha256)
-    if not path.is_file():
+    if not is_cached(name):
         raise ReposeError(
             f"The weights of {name} are not in the cache ({path}), and a stage does not download them by itself. Run "
             f"`repose weights fetch {name}`, or give the file in params.yaml: "

@@ -70,7 +70,7 @@ def fetch(
 
 
 def _is_there(file: Path, sha256: str | None, size: int | None) -> bool:
-    if sha256 and file.is_file():
+    if sha256 and os.path.isfile(file):  # noqa: PTH113 (Path.is_file fails in folders that may not be entered)
         with suppress(ReposeError):
             check(file, sha256=sha256, size=size, where="")
             return True
