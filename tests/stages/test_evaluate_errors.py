@@ -154,7 +154,7 @@ def test_what_cannot_be_scored_is_rejected_before_any_image_is_made(data, before
     ({"metrics": ["psnr", "psnr"]}, "evaluate: metrics has duplicates: psnr, psnr"),
     ({"metrics": ["psnr", "ssim/pg3"]}, "evaluate: metrics: There is no ssim protocol 'pg3'"),
     ({"metrics": ["ssim/pg2"]}, r"metrics has SSIM, which barely notices the garment, without torso-ciede2000\. Add "),
-    ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights has 'alexnets', which is not a known network"),
+    ({"weights": {"alexnets": {"address": "x"}}}, "evaluate: weights has 'alexnets', which no metric uses"),
 ])  # fmt: skip
 def test_settings_that_make_no_sense(changes, message):
     with pytest.raises(ReposeError, match=message):

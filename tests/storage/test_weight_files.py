@@ -207,7 +207,9 @@ def test_weights_that_cannot_be_located_are_an_error(mine, monkeypatch, address,
 
 def test_an_unknown_name_is_an_error_with_the_nearest(repose):
     assert "There are no weights called 'alexnets'. Did you mean 'alexnet'?" in repose("fetch", "alexnets", code=1)[1]
-    with pytest.raises(
-        ValueError, match=r"weights has 'alexnets', which is not a known network\. Did you mean 'alexnet'"
+    for name, hint in (
+        ("alexnets", r"\. Did you mean 'alexnet'"),
+        ("blazepose", "; known: inception-tf-2015, alexnet"),
     ):
-        weight_files.check_names({"alexnets": WeightsFile("x")})
+        with pytest.raises(ValueError, match=rf"weights has '{name}', which no metric uses{hint}"):
+            weight_files.check_names({name: WeightsFile("x")})

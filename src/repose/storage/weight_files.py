@@ -54,7 +54,7 @@ KNOWN: Mapping[str, Known] = {
     ),
 }  # fmt: skip
 
-
+OF_METRICS = ("inception-tf-2015", "alexnet")  # the others are for other settings than `evaluate.weights`
 _LIMIT = 10**10  # maximum bytes of a file, as a server may never stop sending
 
 
@@ -155,19 +155,19 @@ def located(name: str, files: Mapping[str, WeightsFile]) -> Located:
         sha256 = given.sha256 or of.sha256
         return _located(locate(given.address, sha256, endpoint=given.endpoint), sha256)
     if not is_cached(name):
+        key = f"evaluate.weights: {{{name}: %s}}" if name in OF_METRICS else "keypoints.network: {weights: %s}"
         raise ReposeError(
             f"The weights of {name} are not in the cache ({path}), and a stage does not download them by itself. Run "
-            f"`repose weights fetch {name}`, or give the file in params.yaml: "
-            f"evaluate.weights: {{{name}: {{address: PATH, s3:// or https://}}}}."
+            f"`repose weights fetch {name}`, or give the file in params.yaml: {key % '{address: PATH, s3:// or https://}'}."
         )
     return _located(path, of.sha256)
 
 
 def check_names(files: Mapping[str, WeightsFile]) -> None:
-    """Raise a ValueError if an entry of `evaluate.weights` is not a known network."""
+    """Raise a ValueError if an entry of `evaluate.weights` is not a network of OF_METRICS."""
     for name in files:
-        if name not in KNOWN:
-            raise ValueError(f"weights has {name!r}, which is not a known network{nearest(name, list(KNOWN))}")
+        if name not in OF_METRICS:
+            raise ValueError(f"weights has {name!r}, which no metric uses{nearest(name, OF_METRICS)}")
 
 
 def _located(path: Path, sha256: str) -> Located:
