@@ -91,6 +91,16 @@ def test_a_joint_of_no_confidence_is_missing(model, tmp_path):
     assert not same(made, model(tmp_path / "front.jpg", POSE))
 
 
+def test_a_joint_without_x_or_y_is_missing(model, tmp_path):
+    missing = POSE.copy()
+    missing[4] = np.nan
+    for x, y in ((-500, np.nan), (np.nan, 1)):
+        half = POSE.copy()
+        half[4] = x, y
+        made = (model(tmp_path / "front.jpg", TargetPose(pose, 128, 96)) for pose in (half, missing))
+        assert same(*made)
+
+
 def test_joints_are_px_of_the_first_photo_or_of_an_image_of_a_given_size(model, tmp_path):
     large, front = POSE * 4 + np.float32(1.5), tmp_path / "front.jpg"
     file = save_openpose(tmp_path / "large.json", large)

@@ -103,20 +103,23 @@ def read_pose(
 def checked(keypoints: np.ndarray, height: int, width: int, where: str) -> np.ndarray:
     """Check keypoints (K, 2) of an image of height x width px; move joints up to one px outside to the edge.
 
+    A joint of which only x or y is known is missing: it becomes NaN in both.
+
     Raises:
         DataError: a joint lies farther outside, or all lie on one place. `where` opens the message.
         PoseNotFoundError: fewer than MIN_LIMBS limbs have both joints.
     """
+    known = present(keypoints)
+    keypoints = np.where(known[:, None], keypoints, np.float32(np.nan))
     beyond = keypoint_files.outside(keypoints[None], np.array([height]), np.array([width]))[0]
     if beyond.any():
         x, y = keypoints[beyond.argmax()]
         raise DataError(
-            f"{where}: {beyond.sum()} of {present(keypoints).sum()} joints lie outside the image, first the "
+            f"{where}: {beyond.sum()} of {known.sum()} joints lie outside the image, first the "
             f"{JOINTS[beyond.argmax()]} at x {x:g}, y {y:g}; the image is {width} px wide and {height} px high. Were "
             "they found in an image of another size? Find them in this one; for a target pose without a photo, give "
             "the size of its image with --pose-size HEIGHTxWIDTH."
         )
-    known = present(keypoints)
     limbs = sum(known[first] and known[second] for first, second in LIMBS)
     if limbs < MIN_LIMBS:
         raise PoseNotFoundError(
