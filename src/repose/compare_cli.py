@@ -49,6 +49,8 @@ def compare(
     """
     from repose.report import formats
 
+    if markdown is not None and markdown == json:
+        raise typer.BadParameter("Give two different files.", param_hint="--markdown / --json")
     found = _comparison((base, base_pairs), (head, head_pairs), params, partial(_store, environment, remote, endpoint))
     try:
         for path, report in ((markdown, formats.as_markdown), (json, formats.as_json)):

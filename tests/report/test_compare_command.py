@@ -128,6 +128,7 @@ def test_reports_are_written_and_one_that_cannot_be_written_is_no_regression(pro
         command = [sys.executable, "-m", "repose.cli", "compare", "old"]
         done = subprocess.run(command, check=False, text=True, stdout=full, stderr=subprocess.PIPE)
     assert (done.returncode, done.stderr) == (2, "repose: Cannot write to standard output: No space left on device.\n")
+    assert "Give two different files" in compare("old", "--json", "a", "--markdown", "./a", code=2)[1]
 
 
 @pytest.mark.parametrize(("arguments", "said"), [
