@@ -21,7 +21,7 @@ class Upper:
     sleeve: float  # how far down the arm, in heights below the shoulder; 0: none
     sleeve_room: float  # between arm and sleeve, heights
     fit: Fit
-    neckline: str  # of paint.NECKLINES
+    neckline: str  # of tops._NECKLINES
     collar: str  # none, shirt, turtle, hood or stand
     front: Cloth
     back: Cloth
