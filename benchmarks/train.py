@@ -178,6 +178,8 @@ def cases(
 ) -> list[Case]:
     """The rows of these names, or all, at this size, or at that of the block posemaps; on a GPU in both precisions.
 
+    Limbs at a given size are as wide in proportion as R18 has them: 4 px at a height of 256.
+
     Raises:
         ReposeError: there is no such row, or a block is missing or does not fit.
     """
@@ -187,11 +189,14 @@ def cases(
     for name in names or ():
         if name not in blocks:
             raise ReposeError(f"{where} has no row {name!r} under systems{nearest(name, list(blocks))}")
-    posemaps = block(params, "posemaps", PosemapsSettings, where)
-    size = size or (posemaps.height, posemaps.width)
+    if size is None:
+        posemaps = block(params, "posemaps", PosemapsSettings, where)
+        size, line_width = (posemaps.height, posemaps.width), posemaps.line_width
+    else:
+        line_width = max(1.0, size[0] / 64)
     precisions = ("fp32", "bf16") if device == "cuda" else (block(params, "train", TrainSettings, where).precision,)
     return [
-        Case(name, systems.row(blocks[name], f"{where}: systems.{name}"), size, posemaps.line_width, precision)
+        Case(name, systems.row(blocks[name], f"{where}: systems.{name}"), size, line_width, precision)
         for name in names or blocks for precision in precisions
     ]  # fmt: skip
 

@@ -64,6 +64,9 @@ def test_every_row_of_the_project_is_measured_on_a_gpu_also_in_bf16():
     assert [(case.name, case.size, case.precision) for case in found] == [
         (name, (64, 48), precision) for name in ("vunet", "pg2") for precision in ("fp32", "bf16")
     ]
+    budget = yaml.safe_load((ROOT / "table1" / "demo" / "fashion.yaml").read_text())  # has no block posemaps
+    (found,) = imported("train").cases(budget, "here", device="cpu", names=["attend"], size=(128, 88))
+    assert (found.size, found.line_width) == ((128, 88), 2)
 
 
 def test_vunet_begins_in_the_uncounted_round_and_trains_on_every_photo():
