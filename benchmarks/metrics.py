@@ -2,17 +2,21 @@
 
 python -m benchmarks.metrics [cpu|cuda] [--threads N]
 
-The reference is on the CPU, an image after the other where its code has it so; ours is on the device, and brings its images
-there. A GPU gets more images than the reference, or it would have nothing to do. A line is images of one metric; the table
-also says how far the two ways are apart, as a share for IS and Fréchet distance.
+The reference is on the CPU in one thread, an image after the other where its code has it so; ours is on the device, and
+brings its images there. A GPU gets more images than the reference, or it would have nothing to do. A line is images of one
+metric; the table also says how far the two ways are apart, as a share for IS and Fréchet distance.
 """
 
 import argparse
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import NamedTuple
+
+if __name__ == "__main__":
+    os.environ["OPENBLAS_NUM_THREADS"] = "1"  # of the reference's products; read when NumPy is imported
 
 import numpy as np
 import torch
@@ -201,7 +205,7 @@ def row(case: Case) -> tuple[str, ...]:
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Each metric beside its reference's way.")
     parser.add_argument("device", nargs="?", default="cpu", choices=TIMES, help="where ours is computed")
-    parser.add_argument("--threads", type=int, default=1, help="of the CPU, for both ways")
+    parser.add_argument("--threads", type=int, default=1, help="of the CPU, for ours")
     asked = parser.parse_args(arguments)
     try:
         device = set_up(asked.device, asked.threads, seed=0)

@@ -3,6 +3,8 @@
 import importlib
 import itertools
 import math
+import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -56,6 +58,19 @@ def test_every_metric_has_a_rate_and_is_what_its_reference_gives(monkeypatch, ca
     monkeypatch.setattr(metrics, "cases", lambda _: [])
     metrics.main(["cpu"])
     assert "furthest apart" in capsys.readouterr().out
+
+
+def test_the_references_of_the_metrics_have_one_thread():
+    code = """
+import os, runpy, sys
+sys.argv[1:] = ["--help"]
+try:
+    runpy.run_module("benchmarks.metrics", run_name="__main__")
+except SystemExit:
+    print(len(os.listdir("/proc/self/task")))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "1"
 
 
 def test_training_and_generation_have_rates_and_steps_of_equal_time(tmp_path, capsys):
