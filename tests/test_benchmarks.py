@@ -87,7 +87,7 @@ def test_training_and_generation_have_rates_and_steps_of_equal_time(tmp_path, ca
     assert "…" not in answer.err  # no cell is cut
 
 
-def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(capsys):
+def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(monkeypatch, capsys):
     evaluation = imported("evaluation")
     metrics = ["psnr", "frechet/figure", "recall@1/figure", "is/tf-2015"]
     work = evaluation.Pass(10, 12, evaluation.Networks(inception=evaluation.Projection))
@@ -99,6 +99,12 @@ def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(capsys):
     drawn = evaluation.table(found, 10, 12, 1)
     ratios = [float(cell) for cell in drawn.columns[2].cells]
     assert max(ratios[1:]) == 1.0 <= ratios[0]
+    calls: list[Any] = []
+    monkeypatch.setattr(work, "score", lambda names: calls.append((names, work.real)) or evaluation.Spent(1, 1))
+    evaluation.compared(work, ["fid/inception-tf-2015"], 1)
+    assert calls == [(["fid/inception-tf-2015"], 2)] + 2 * [
+        (["fid/inception-tf-2015"], 12)
+    ]  # the first loads the network
     evaluation.main(["--peak", "--pairs", "2", "--real", "2", "--metrics", "psnr", "--threads", "1"])
     assert float(capsys.readouterr().out) > 50
 
