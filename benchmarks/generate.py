@@ -24,6 +24,7 @@ import sys
 import tarfile
 import tempfile
 import time
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -55,18 +56,20 @@ print(time.perf_counter() - start[0], time.process_time() - start[1])
 """
 
 
-def prepare(folder: Path, count: int) -> None:
+def prepare(folder: Path, jobs: int) -> None:
     """Photos, their poses and jobs.csv in the folder."""
-    render, rows = MannequinSettings("fashion", items=count // 2 + 1, seed=0, quality=95), ["sources,pose,out"]
+    garments = max(jobs // 2 + 1, 2)
+    render, rows = MannequinSettings("fashion", items=garments, seed=0, quality=95), ["sources,pose,out"]
     poses = ["name:keypoints_y:keypoints_x"]
-    for item in range(count // 2 + 1):
-        for number, photo in enumerate(render_item(render, item)[:3]):
+    rendered = (photos[:3] for photos in (render_item(render, number) for number in count()) if len(photos) > 2)
+    for item, photos in enumerate(islice(rendered, garments)):
+        for number, photo in enumerate(photos):
             (folder / f"{item}-{number}.jpg").write_bytes(encode_jpeg(photo.pixels))
             x, y = np.nan_to_num(photo.keypoints, nan=-1).round().astype(int).T.tolist()
             poses.append(f"{item}-{number}.jpg: {y}: {x}")
     (folder / "poses.csv").write_text("\n".join(poses))
-    for job in range(count):  # each garment in two poses, of the next two garments' last photos
-        item, pose = job // 2, (job // 2 + 1 + job % 2) % (count // 2 + 1)
+    for job in range(jobs):  # each garment in two poses, of the next two garments' last photos
+        item, pose = job // 2, (job // 2 + 1 + job % 2) % garments
         rows.append(f"{item}-0.jpg;{item}-1.jpg,{pose}-2.jpg,{job}.png")
     (folder / "jobs.csv").write_text("\n".join(rows))
 
@@ -87,8 +90,10 @@ def run(words: list[str], src: Path, folder: Path) -> tuple[float, float, str]:
     environment = os.environ | {"PYTHONPATH": str(src), "GOMP_SPINCOUNT": "1000"}
     before, start = os.times(), time.perf_counter()
     ran = subprocess.run(
-        [sys.executable, *words], cwd=folder, env=environment, check=True, text=True, capture_output=True
+        [sys.executable, *words], cwd=folder, env=environment, check=False, text=True, capture_output=True
     )
+    if ran.returncode:
+        sys.exit(f"This failed with {src}: {' '.join(words)}\n{ran.stderr}")
     wall, after = time.perf_counter() - start, os.times()
     used = after.children_user + after.children_system - before.children_user - before.children_system
     return wall, used, ran.stdout

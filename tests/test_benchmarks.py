@@ -109,6 +109,16 @@ def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(monkeypatch,
     assert float(capsys.readouterr().out) > 50
 
 
+def test_jobs_are_made_of_garments_with_three_photos(tmp_path, monkeypatch):
+    generate, real = imported("generate"), imported("generate").render_item
+    monkeypatch.setattr(generate, "render_item", lambda how, number: real(how, number)[: 2 + number % 2])
+    generate.prepare(tmp_path, 1)
+    sources, pose, _ = (tmp_path / "jobs.csv").read_text().splitlines()[1].split(",")
+    assert {*sources.split(";"), pose, "1-2.jpg"} <= {path.name for path in tmp_path.glob("*.jpg")}
+    with pytest.raises(SystemExit, match="There is no seed"):
+        generate.run(["-c", "import sys; sys.exit('There is no seed')"], ROOT / "src", tmp_path)
+
+
 def by_the_kernel(source: torch.Tensor, flow: torch.Tensor, size: int) -> torch.Tensor:
     """What block_extractor_kernel.cu writes, place by place."""
     (_, channels, height, width), (h, w) = source.shape, flow.shape[2:]
