@@ -99,7 +99,7 @@ def _make_project(place: Path, project: Path) -> None:
     project.mkdir()
     shutil.copytree(ROOT / "src", project / "src", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("data", "reports"):
-        shutil.copytree(place / name, project / name, copy_function=os.link)
+        shutil.copytree(place / name, project / name, copy_function=_link)
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     data = {name: stages[name] for name in scale.STAGES if name != "decode"}
     (project / "dvc.yaml").write_text(yaml.safe_dump({"stages": data}))
@@ -107,6 +107,14 @@ def _make_project(place: Path, project: Path) -> None:
     _dvc(project, "init", "--no-scm")
     _dvc(project, "config", "cache.type", "hardlink,copy")  # not twice on the disk
     _dvc(project, "commit", "--force")
+
+
+def _link(source: str, target: str) -> None:
+    """A hard link, or on another file system than `source` a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
 
 
 def seconds(call: Callable[[], Any]) -> float:

@@ -1,5 +1,6 @@
 """The benchmarks run and measure what they claim."""
 
+import errno
 import importlib
 import itertools
 import math
@@ -8,6 +9,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -177,6 +179,7 @@ def test_the_data_stages_are_measured_on_files_that_all_differ_and_dvc_then_has_
     shown = capsys.readouterr().out
     assert all(text in shown for text in ("2.00", "1.00", "0.50 (0.50-0.50)"))  # exponents; half the rate of decoding
     monkeypatch.setattr(remote.shutil, "which", lambda *_, **__: None)  # no SeaweedFS
+    monkeypatch.setattr(remote.os, "link", MagicMock(side_effect=OSError(errno.EXDEV, "another file system")))
     *_, nothing_to_do, stated = remote._measured(place, tmp_path / "project")
     assert float(nothing_to_do) > 0
     assert stated == "no SeaweedFS"
