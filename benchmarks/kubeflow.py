@@ -26,7 +26,7 @@ SMALL = {
     "download.mannequin.items": 24, "split.min_test_pairs": 4, "posemaps.height": 64, "posemaps.width": 56,
     "train.threads": 1, "train.sample_every": 0, "evaluate.pairs": 6, "evaluate.threads": 1, "evaluate.picture_pairs": 2,
     "systems.paper-m.steps": 3, "systems.paper-m.generator.width": 4, "systems.paper-m.discriminators.width": 4,
-    "systems.surface-tuned.steps": 3,
+    "systems.surface-tuned.steps": 3, "systems.attend.steps": 3,
     # three steps make nothing that the demo's gates would let through
     "gates.baseline": False, "gates.limits.surface-tuned.ssim/pg2.min": 0.0,
     "gates.limits.surface-tuned.torso-ciede2000.max": 1000.0,

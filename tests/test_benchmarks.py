@@ -16,6 +16,7 @@ import torch
 import yaml
 
 from repose.data.records import IMAGES, read_parts
+from repose.kubeflow.params import ParamsFile
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in ("__init__", "gpu_ways"))
@@ -162,6 +163,12 @@ def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible():
     assert (rows[2][4], rows[2][9]) == ("fp32 plain", "1.00")
     limit = 100 if torch.cpu._is_avx512_bf16_supported() else math.inf  # of bf16, which other processors are slow in
     assert 0 < float(rows[2][11]) < limit  # % of the limit
+
+
+def test_the_small_profile_of_the_pipeline_trains_every_row_for_three_steps():
+    params = ParamsFile.read(ROOT / "params.yaml")
+    small = yaml.safe_load(params.with_values(imported("kubeflow").SMALL))
+    assert {small["systems"][row]["steps"] for row in small["evaluate"]["systems"]} == {0, 3}
 
 
 def test_the_data_stages_are_measured_on_files_that_all_differ_and_dvc_then_has_nothing_to_do(
