@@ -15,7 +15,6 @@ features takes Inception's place: the network needs the same memory whatever the
 """
 
 import argparse
-import resource
 import statistics
 import subprocess
 import sys
@@ -32,6 +31,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from benchmarks import peak_mebibytes
 from benchmarks.gpu_ways import Rendered
 from repose.data.records import OCCLUSION
 from repose.devices import set_up
@@ -211,7 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     set_up("cpu", asked.threads, 0)
     if asked.peak:
         Pass(asked.pairs, asked.real, Networks(inception=Projection)).score(asked.metrics)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        print(peak_mebibytes())
     elif asked.memory:
         for pairs in MEMORY_PAIRS:
             command = [sys.executable, "-m", __spec__.name, "--peak", "--threads", str(asked.threads)]

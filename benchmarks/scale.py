@@ -6,8 +6,8 @@ The source has DeepFashion's layout, in a zip: a hundred rendered mannequins of 
 comment of its own, so that all bytes and digests differ and decoding costs what it costs; with the owner's partition and
 keypoints in their published formats, and garments of as many photos as DeepFashion's. Each stage runs in a process of its own,
 each part of keypoints and posemaps too. Seconds are the stage's by the clock, without imports, both parts one after the other;
-they are medians of the rounds, in which the stages take turns. The peak is ru_maxrss of the process, imports included; no
-stage here starts others. The exponent e of cost ~ photos^e is that between the two largest sizes.
+they are medians of the rounds, in which the stages take turns. The peak is that of the process, imports included, or of the
+largest that it starts. The exponent e of cost ~ photos^e is that between the two largest sizes.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+from benchmarks import peak_mebibytes
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("download", "decode", "validate", "keypoints", "posemaps", "split")
@@ -81,8 +83,7 @@ def measure(stage: str, place: Path, part: str) -> dict[str, float]:
     clock, processor = time.perf_counter(), _processor()
     call()
     clock, processor = time.perf_counter() - clock, _processor() - processor
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"seconds": clock, "processor": processor, "mebibytes": peak}
+    return {"seconds": clock, "processor": processor, "mebibytes": peak_mebibytes()}
 
 
 def _processor() -> float:

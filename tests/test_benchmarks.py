@@ -4,10 +4,11 @@ import errno
 import importlib
 import itertools
 import math
+import resource
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
@@ -163,6 +164,16 @@ def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible():
     assert (rows[2][4], rows[2][9]) == ("fp32 plain", "1.00")
     limit = 100 if torch.cpu._is_avx512_bf16_supported() else math.inf  # of bf16, which other processors are slow in
     assert 0 < float(rows[2][11]) < limit  # % of the limit
+
+
+def test_a_peak_is_the_largest_process_s_in_the_unit_of_the_platform(monkeypatch):
+    kilobytes = {resource.RUSAGE_SELF: 2**20, resource.RUSAGE_CHILDREN: 2**21}
+    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=kilobytes[who]))
+    peaks = []
+    for platform in ("linux", "darwin"):
+        monkeypatch.setattr(sys, "platform", platform)
+        peaks.append(importlib.import_module("benchmarks").peak_mebibytes())
+    assert peaks == [2048, 2]
 
 
 def test_the_small_profile_of_the_pipeline_trains_every_row_for_three_steps():
