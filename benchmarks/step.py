@@ -145,7 +145,7 @@ def compare(revision: str, arguments: Sequence[str]) -> Table:
             for _ in range(ROUNDS):
                 for turns, root in zip(found, (there, ROOT), strict=True):
                     paths = os.pathsep.join([str(root), str(root / "src")])
-                    # -P: the folder of this file has a mannequins.py
+                    # -P: `benchmarks` comes from the revision's root, not from this file's folder
                     command = [sys.executable, "-P", str(Path(__file__).resolve()), *arguments, "--json"]
                     done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, stdout=-1, check=True)
                     turns.append(json.loads(done.stdout))
