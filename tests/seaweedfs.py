@@ -4,7 +4,6 @@ import ctypes
 import json
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -12,8 +11,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
+
+from processes import free_ports
 
 PATIENCE = 60  # seconds until it has to answer
 ACCESS_KEY, SECRET_KEY = "tester", "s3cret-of-the-tester"  # of its only user
@@ -30,7 +31,7 @@ def running() -> Iterator[str]:
     if program is None:
         raise RuntimeError("There is no program `weed`. `make test-s3` installs it.")
     with tempfile.TemporaryDirectory(prefix="seaweedfs-", ignore_cleanup_errors=True) as made:
-        folder, ports = Path(made), _free_ports(8)
+        folder, ports = Path(made), free_ports(8)
         address, keys = f"http://127.0.0.1:{ports[0]}", [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
         users = {"identities": [{"name": "tester", "credentials": keys, "actions": ["Admin"]}]}
         (folder / "users.json").write_text(json.dumps(users))
@@ -57,14 +58,6 @@ def running() -> Iterator[str]:
 def _die_with_the_tests() -> None:
     """Have Linux end a daemon whose tests were killed."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
-
-
-def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def _answers(address: str) -> bool:

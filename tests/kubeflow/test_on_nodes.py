@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from kubernetes import client
 from kubernetes_server import KubernetesServer, Look, pod
 from stand_in import Request
 
+from processes import free_port
 from repose.errors import ReposeError
 from repose.kubeflow import nodes, step, task, variables
 from repose.kubeflow.cluster import Cluster
@@ -68,9 +68,7 @@ class Trainer(KubernetesServer):
     def start(self, job: dict[str, Any]) -> None:
         trainer = job["spec"]["trainer"]
         given = {one["name"]: one["value"].replace("$$", "$") for one in trainer["env"]}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         given |= {"PET_NNODES": str(trainer["numNodes"]), "PET_NPROC_PER_NODE": str(trainer["numProcPerNode"])}
         given |= {"PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": str(port), "REPOSE_PROJECT": str(self.project)}
         inherited = {name: value for name, value in os.environ.items() if name != variables.JOB}

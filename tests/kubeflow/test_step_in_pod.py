@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ import steps
 import yaml
 from compiled import edit
 
+from processes import until
 from repose.errors import ReposeError
 from repose.kubeflow import nodes, record, step, task, variables
 from repose.kubeflow.needs import Accelerator, Needs
@@ -287,12 +287,14 @@ def test_a_stage_on_several_nodes(flowers, remote, monkeypatch):
 
 RESUMING = """
 import os, pathlib, sys, time
-work = pathlib.Path(".work/counting"); work.mkdir(parents=True, exist_ok=True)
-done = len(list(work.iterdir()))
-for number in range(done, 4):
-    (work / str(number)).write_text("x")
-    if number == 1 and done == 0:
-        time.sleep(60)
+work, half = pathlib.Path(".work/counting"), pathlib.Path(".work/.counting")
+done = len(list(work.glob("*")))
+if done == 0:
+    half.mkdir(parents=True)
+    for number in range(2):
+        (half / str(number)).write_text("x")
+    half.rename(work)
+    time.sleep(600)
 out = pathlib.Path(sys.argv[2]); out.parent.mkdir(exist_ok=True); out.write_text(f"from {done}")
 """
 
@@ -306,13 +308,11 @@ def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(flowers, re
         [sys.executable, "-m", "repose.kubeflow.step", *steps.words("count", flowers.parent / "made", remote, ["made"])],
         env=os.environ | {"REPOSE_PROJECT": str(flowers), "REPOSE_RUN": "r"}, start_new_session=True, cwd=flowers.parent,
     )  # fmt: skip
-    for _ in range(1200):
-        if kept.exists() and list(kept.glob("*.tar")):
-            break
-        time.sleep(0.05)
-    time.sleep(0.5)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    try:
+        until(lambda: any(kept.glob("*.tar")))
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
     steps.run("count", flowers, remote, ["made"], run="run-2")
     assert any(path.read_bytes() == b"from 2" for path in objects(remote))
     assert not list(kept.iterdir())
@@ -321,7 +321,7 @@ def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(flowers, re
 def test_a_stage_without_a_key_only_resumes_its_own_run(flowers, remote):
     edit(flowers / "dvc.yaml", 'cpu: "1"', "unfinished: .work")
     edit(flowers / "dvc.yaml", "    desc: Count", "    always_changed: true\n    desc: Count")
-    (flowers / "count.py").write_text(RESUMING.replace("time.sleep(60)", "sys.exit(1)"))
+    (flowers / "count.py").write_text(RESUMING.replace("time.sleep(600)", "sys.exit(1)"))
     for run in ("run-1", "run-2"):
         with pytest.raises(ReposeError, match="Stage count failed"):
             steps.run("count", flowers, remote, ["made"], run=run)

@@ -5,13 +5,12 @@ import itertools
 import os
 import shutil
 import tarfile
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from dvc.repo import Repo
 
+from processes import until
 from repose.errors import ReposeError
 from repose.kubeflow import unfinished as module
 from repose.kubeflow.unfinished import Unfinished
@@ -251,14 +250,6 @@ def test_the_error_of_the_stage_is_the_one_that_is_seen(remote, work, monkeypatc
     with pytest.raises(KeyError, match="the stage's own"), Unfinished(work, "key", remote):  # noqa: PT012
         (work / "model").write_bytes(b"1")
         raise KeyError("the stage's own")
-
-
-def until(holds: Callable[[], bool]) -> None:
-    for _ in range(1000):
-        if holds():
-            return
-        time.sleep(0.01)
-    raise AssertionError("it did not come to hold")
 
 
 @pytest.mark.parametrize("text", ["", "often", "0", "-1", "nan", "inf", "1e300"])

@@ -5,7 +5,6 @@ import os
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
@@ -18,6 +17,7 @@ import yaml
 from killed import _on_call
 
 import forked
+from processes import until
 from repose import cli
 from repose.data.raw import RawFiles
 from repose.errors import ReposeError
@@ -42,13 +42,6 @@ def stopped(pid: int, ready: Callable[[], bool], stop: signal.Signals) -> int:
         child.kill()
     assert not left
     return len(children)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 # ---- download ----

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import MagicMock
@@ -17,6 +17,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from file_server import BODY, SHA256
+from processes import until
 from repose.errors import ReposeError
 from repose.storage.atomic import check_replaceable, locked, partial_path, whole_file, whole_folder, write_bytes
 from repose.storage.transfer.partial import CHUNK
@@ -266,13 +267,6 @@ def test_control_characters_of_a_note_are_not_shown(tmp_path):
 
 
 # ---- transfers ----
-
-
-def until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("dies", [False, True])

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 from unittest import mock
@@ -15,6 +14,7 @@ from torch.distributed.elastic.multiprocessing import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 
 import forked
+from processes import free_port
 from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.models.paper import PaperSettings
@@ -109,13 +109,6 @@ def test_a_process_keeps_to_its_own_gpu(monkeypatch):
 
 
 # ---- processes that end together ----
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 def ends(*kinds: str) -> list[int | None]:

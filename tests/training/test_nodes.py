@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import psutil
 import pytest
 import torch
 
+from processes import free_port
 from repose.errors import ReposeError, SettingsError
 from repose.systems.learning import distributed
 from repose.systems.learning.nodes import interface_towards, nodes_here
@@ -24,12 +24,6 @@ from two_processes import REPOSE, Training, ended
 VARIABLES = {
     "PET_NNODES": "2", "PET_NODE_RANK": "1", "PET_NPROC_PER_NODE": "1", "PET_MASTER_ADDR": "127.0.0.1", "PET_MASTER_PORT": "1",
 }  # fmt: skip
-
-
-def free_port() -> str:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return str(free.getsockname()[1])
 
 
 # ---- the variables ----
@@ -126,10 +120,10 @@ def alone(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return training.run
 
 
-def node(data: Data, folder: Path, number: int, port: str, wait: int = 120, **changes: Any) -> Training:
+def node(data: Data, folder: Path, number: int, port: int, wait: int = 120, **changes: Any) -> Training:
     """The training on one of two nodes, each of which has one of its processes."""
     training = Training(data, folder, **changes)
-    here = {"PET_NODE_RANK": str(number), "PET_MASTER_PORT": port, "REPOSE_NODES_WAIT": str(wait)}
+    here = {"PET_NODE_RANK": str(number), "PET_MASTER_PORT": str(port), "REPOSE_NODES_WAIT": str(wait)}
     training.environment |= VARIABLES | here
     return training
 
