@@ -1,10 +1,9 @@
 """A stage on several nodes: its TrainJob, against the Trainer's published models, and how a launcher runs it."""
 
-import os
 import re
 import signal
-import threading
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +13,7 @@ from pydantic import ValidationError
 
 from repose.config import build
 from repose.errors import RemoteError, ReposeError
-from repose.kubeflow import cluster
+from repose.kubeflow import cluster, train_job
 from repose.kubeflow.cluster import Cluster
 from repose.kubeflow.needs import Needs
 from repose.kubeflow.train_job import run
@@ -201,13 +200,13 @@ def earlier(server: KubernetesServer, lingers: int) -> None:
 
 
 @pytest.mark.parametrize("lingers", [0, 10**9])
-def test_a_stopped_launcher_deletes_the_job(server, launch, lingers):
+def test_a_stopped_launcher_deletes_the_job(server, launch, monkeypatch, lingers):
     """Also one that still waits for the end of an earlier job."""
     server.looks = [Look(pods=[pod(0)])]
     if lingers:
         earlier(server, lingers)
     before = signal.getsignal(signal.SIGTERM)
-    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGTERM)).start()
+    monkeypatch.setattr(train_job, "time", SimpleNamespace(sleep=lambda _: signal.raise_signal(signal.SIGTERM)))
     with pytest.raises(
         ReposeError, match=r"^The step was stopped \(SIGTERM\): the run was cancelled, or the pod evict"
     ):
