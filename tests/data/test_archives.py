@@ -244,9 +244,8 @@ def test_a_bomb_with_a_wrong_size_is_never_unpacked(tmp_path):
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html>", zip_bytes({"x": Member(b"1" * 99)})[:-30]])
 def test_other_files_are_not_read_as_zips(tmp_path, content):
-    with pytest.raises(
-        ReposeError, match=r"a.zip is not a zip, or a truncated or damaged one \([1-9]?\d+ bytes\)|0 bytes"
-    ):
+    damaged = rf"a.zip is not a zip, or a truncated or damaged one \({len(content)} bytes\)"
+    with pytest.raises(ReposeError, match=damaged):
         read_zip(write_zip(tmp_path, content))
 
 

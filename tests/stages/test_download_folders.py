@@ -114,7 +114,7 @@ class Shop:
             f"split --lists data/raw/lists {data} --split data/split --report reports/split",
             f"train surface-tuned {data} --posemaps data/posemaps --split data/split --run runs/surface-tuned --work work",
         ):
-            CliRunner().invoke(app, stage.split(), catch_exceptions=False)
+            assert CliRunner().invoke(app, stage.split(), catch_exceptions=False).exit_code == 0
             if stage.split()[0] == last:
                 break
 
