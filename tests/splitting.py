@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pytest
 
 from fabricated import write_lists
 from repose.data.layouts import LAYOUTS, LayoutName
@@ -21,10 +22,19 @@ PATN = replace(PG2, mode="patn")
 OFFICIAL = replace(PG2, mode="official")
 VIEWS = ("1_front", "2_side", "3_back", "4_full", "7_additional")
 Pairs = list[tuple[str, str]]
+LISTS = Path(__file__).resolve().parents[1] / ".." / "shared" / "data" / "lists"
+needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no real lists: {LISTS} is absent")
 
 
 def garment(number: int, views: Iterable[str] = VIEWS[:3], category: str = "WOMEN/Dresses") -> list[str]:
     return [f"img/{category}/id_{number:08d}/01_{view}.jpg" for view in views]
+
+
+def owners_path(name: str) -> str:
+    """The owner's path of a name in PATN's spelling, split by lengths from the right."""
+    head, view = name.removeprefix("fashion").removesuffix(".jpg").rsplit("_", 1)
+    gender = "WOMEN" if head.startswith("WOMEN") else "MEN"
+    return f"img/{gender}/{head[len(gender) : -12]}/id_{head[-10:-2]}/{head[-2:]}_{view[0]}_{view[1:]}.jpg"
 
 
 def garments(count: int, views: Iterable[str] = VIEWS[:2]) -> list[str]:

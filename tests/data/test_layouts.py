@@ -1,11 +1,9 @@
-from pathlib import Path
-
 import pytest
 
 from repose.data.layouts import DeepFashion, Market1501, NameFinder, is_image, item_of_name
 from repose.errors import ReposeError
+from splitting import LISTS, needs_lists, owners_path
 
-LISTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "lists"
 PARTITION = """3
 image_name item_id evaluation_status
 img/WOMEN/Dresses/id_00000002/02_1_front.jpg                        id_00000002 train
@@ -19,27 +17,16 @@ def deepfashion(partition: str = "") -> DeepFashion:
     return DeepFashion(files, files.__getitem__)
 
 
-def path_of(name: str) -> str:
-    """The owner's path of a name in PATN's spelling, split by lengths from the right."""
-    stem = name.removeprefix("fashion").removesuffix(".jpg")
-    head, view = stem.rsplit("_", 1)
-    head, colour = head[:-2], head[-2:]
-    category, number = head[:-10], head[-8:]
-    gender = "WOMEN" if category.startswith("WOMEN") else "MEN"
-    return f"img/{gender}/{category.removeprefix(gender)}/id_{number}/{colour}_{view[0]}_{view[1:]}.jpg"
-
-
 @pytest.fixture(scope="module")
 def names() -> list[str]:
-    if not LISTS.is_dir():
-        pytest.skip(f"no real lists: {LISTS} is absent")
     return [name for part in ("train", "test") for name in (LISTS / f"{part}.lst").read_text().split()]
 
 
+@needs_lists
 def test_every_photo_of_deepfashion_fits_the_grammar(names):
     assert len(names) == len(set(names)) == 52_712
     layout = deepfashion()
-    photos = [layout.photo("anywhere/" + path_of(name)) for name in names]
+    photos = [layout.photo("anywhere/" + owners_path(name)) for name in names]
     assert [photo and photo.name for photo in photos] == names
     assert [photo and photo.item for photo in photos] == [item_of_name(name) for name in names]
     assert len({photo.item for photo in photos if photo}) == 13_029
@@ -48,6 +35,7 @@ def test_every_photo_of_deepfashion_fits_the_grammar(names):
     assert views == {"front", "side", "back", "full", "flat", "additional"}
 
 
+@needs_lists
 def test_every_photo_of_deepfashion_is_found_in_pose_gans_spelling(names):
     finder = NameFinder(names)
     layout, spelled = deepfashion(), {}
@@ -58,7 +46,7 @@ def test_every_photo_of_deepfashion_is_found_in_pose_gans_spelling(names):
     for other, name in spelled.items():
         photo = layout.photo(f"fashion/train/{other}")
         assert finder.find(other) == name == (photo and photo.name)
-        assert photo == layout.photo(f"test/{name}") == layout.photo(path_of(name))
+        assert photo == layout.photo(f"test/{name}") == layout.photo(owners_path(name))
     assert all(finder.find(name) == name for name in names)
 
 

@@ -1,5 +1,4 @@
 import itertools
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,8 +8,6 @@ from hypothesis import strategies as st
 
 from repose.data.layouts import item_of_name
 from repose.data.pairs import (
-    PATN_SEED,
-    PATN_TEST_PAIRS,
     PG2_CATEGORIES,
     PG2_TEST_SHARE,
     PhotoFinder,
@@ -23,10 +20,7 @@ from repose.data.pairs import (
 )
 from repose.data.skeleton import TORSO, K
 from repose.errors import ReposeError
-from repose.pose.keypoint_files import read_posegan_csv
-
-LISTS = Path(__file__).resolve().parents[2] / ".." / "shared" / "data" / "lists"
-needs_lists = pytest.mark.skipif(not LISTS.is_dir(), reason=f"no real lists: {LISTS} is absent")
+from splitting import LISTS, needs_lists
 
 
 @given(items=st.lists(st.sampled_from("abcdefg"), max_size=30))
@@ -35,19 +29,6 @@ def test_all_pairs_are_those_of_itertools(items):
     expected = [pair for of_item in rows for pair in itertools.permutations(of_item, 2)]
     sources, targets = all_pairs(pd.Series(items, dtype=str))
     assert list(zip(sources.tolist(), targets.tolist(), strict=True)) == expected
-
-
-@needs_lists
-def test_patns_published_test_pairs_come_out_in_their_order():
-    poses = read_posegan_csv((LISTS / "fasion-annotation-test.csv").read_bytes(), "fasion-annotation-test.csv")
-    names = np.array(poses.names)[is_posed(poses.keypoints, "torso")]
-    assert len(names) == 3_264
-    sources, targets = all_pairs(pd.Series([item_of_name(name) or "" for name in names]))
-    chosen = drawn(len(sources), PATN_TEST_PAIRS, PATN_SEED)
-    published = read_pairs((LISTS / "fashion-pairs-test.csv").read_bytes(), "fashion-pairs-test.csv")
-    assert len(published) == 8_570
-    assert names[sources[chosen]].tolist() == published["from"].tolist()
-    assert names[targets[chosen]].tolist() == published["to"].tolist()
 
 
 @needs_lists

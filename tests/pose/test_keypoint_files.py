@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +7,8 @@ from memory import mebibytes
 from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
 from repose.pose.keypoint_files import choose_person, match, outside, read_openpose_json, read_posegan_csv
+from splitting import LISTS, needs_lists
 
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 Y, X = list(range(10, 28)), list(range(110, 128))
 
 
@@ -66,10 +65,9 @@ def test_a_joint_with_x_or_y_alone_is_rejected():
         read_posegan_csv(csv(row(y=[10, -1, *Y[2:]])), "poses.csv")
 
 
+@needs_lists
 def test_patns_file():
-    path = SHARED / "lists" / "fasion-annotation-test.csv"
-    if not path.exists():
-        pytest.skip(f"no real file: {path} is absent")
+    path = LISTS / "fasion-annotation-test.csv"
     poses = read_posegan_csv(path.read_bytes(), path.name)
     known = present(poses.keypoints)
     assert (len(poses.names), int((~known.any(1)).sum())) == (4_038, 619)

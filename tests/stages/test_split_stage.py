@@ -15,9 +15,7 @@ from repose.stages import split as stage
 from repose.stages.keypoints import KeypointsSettings
 from repose.stages.keypoints import run as run_keypoints
 from repose.validation.gallery import PictureSettings
-from splitting import PATN, PG2, VIEWS, garment, name, split
-
-SHARED = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
+from splitting import LISTS, PATN, PG2, VIEWS, garment, name, needs_lists, owners_path, split
 
 
 def run_stage(folder: Path, lists: Path, images: Path, settings: SplitSettings) -> None:
@@ -27,17 +25,15 @@ def run_stage(folder: Path, lists: Path, images: Path, settings: SplitSettings) 
     )  # fmt: skip
 
 
+@needs_lists
 def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path):
-    lists = SHARED / "lists"
-    if not lists.is_dir():
-        pytest.skip(f"no real lists: {lists} is absent")
-    names = (lists / "test.lst").read_text().split()
+    names = (LISTS / "test.lst").read_text().split()
     training = garment(90_000_001) + garment(90_000_002)  # the photos of train.lst have no published keypoints here
-    annotation = (lists / "fasion-annotation-test.csv").read_text()
+    annotation = (LISTS / "fasion-annotation-test.csv").read_text()
     pose = annotation.splitlines()[2].split(": ", 1)[1]  # that of a posed photo
     own = "".join(f"{name(number, view)}: {pose}\n" for number in (90_000_001, 90_000_002) for view in VIEWS[:3])
-    files = {"annotation.csv": annotation + own, "test.lst": (lists / "test.lst").read_text()}
-    files["pairs.csv"] = (lists / "fashion-pairs-test.csv").read_text()
+    files = {"annotation.csv": annotation + own, "test.lst": (LISTS / "test.lst").read_text()}
+    files["pairs.csv"] = (LISTS / "fashion-pairs-test.csv").read_text()
     source = write_lists(tmp_path / "lists", {path: text.encode() for path, text in files.items()})
     images = write_images(tmp_path / "images", [owners_path(other) for other in names] + training, parts=3)
     settings = KeypointsSettings(
@@ -48,20 +44,13 @@ def test_patns_test_set_and_pairs_come_out_of_its_own_files(tmp_path):
             lists=source, images=images / part, keypoints=tmp_path / "keypoints" / part,
             report=tmp_path / "poses" / part, work=tmp_path / "work", settings=settings,
         )  # fmt: skip
-    published = pd.read_csv(lists / "fashion-pairs-test.csv")
+    published = pd.read_csv(LISTS / "fashion-pairs-test.csv")
     for own_file in ({"test_list": "test.lst"}, {"pairs": "pairs.csv"}):  # drawn as PATN did, and the published rows
         run_stage(tmp_path, source, images, replace(PATN, **own_file))
         found = pd.read_csv(tmp_path / "split" / "test-pairs.csv")[["from", "to"]]
         assert len(found) == 8_570
         pd.testing.assert_frame_equal(found, published)
         assert read_json(tmp_path / "split" / "split.json")["mode"] == "patn"
-
-
-def owners_path(flat: str) -> str:
-    """The owner's path of a name in PATN's spelling."""
-    head, view = flat.removeprefix("fashion").removesuffix(".jpg").rsplit("_", 1)
-    gender = "WOMEN" if head.startswith("WOMEN") else "MEN"
-    return f"img/{gender}/{head[len(gender) : -12]}/id_{head[-10:-2]}/{head[-2:]}_{view[0]}_{view[1:]}.jpg"
 
 
 @pytest.mark.parametrize("mode", ["pg2", "patn"])
