@@ -3,7 +3,6 @@
 import json
 import subprocess
 from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from repose.kubeflow import fetch
 from repose.kubeflow.compare_runs import read_run
 from repose.kubeflow.entries import check_entry, parse_entries, parse_lock
 from repose.storage import remote as remote_module
+from test_config import bomb
 
 # --- entries of dvc.lock, wherever they come from
 
@@ -37,12 +37,6 @@ def test_an_entry_that_dvc_does_not_write(changes):
     for entry in (ENTRY | changes, *({"outs": changes}, 3, "x", None)):
         with pytest.raises(ReposeError, match=r"^here.*tampered"):
             check_entry(entry, "here")
-
-
-def bomb() -> str:
-    names = "abcdefghij"
-    lines = [f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]" for before, name in pairwise(names)]
-    return "\n".join([f"a: &a [{', '.join('x' * 9)}]", *lines])
 
 
 def test_a_lock_or_entries_that_are_none():
