@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import warm
@@ -166,13 +167,14 @@ path.write_text(said + "".join(file.read_text() for file in more))
 }
 
 
+OF_DVC = {".dvc/config": "[core]\nno_scm = true\n", ".dvc/.gitignore": "/config.local\n/tmp\n/cache\n"}  # of `dvc init`
+
+
 def write(folder: Path, files: dict[str, str]) -> Path:
     """A DVC project without git of these files."""
-    for name, text in files.items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    dvc(folder, "init", "--no-scm", "--quiet")
+    for name, text in (OF_DVC | files).items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(textwrap.dedent(text))
     return folder
 
 

@@ -1,8 +1,6 @@
 """DVC projects as others write them: they compile unchanged, or the message says what to change."""
 
 import subprocess
-import textwrap
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import foreign
@@ -152,20 +150,12 @@ SHAPES = {
 }
 
 
-def make(folder: Path, files: dict[str, str]) -> Path:
-    """A DVC project without git of these files."""
-    for name, text in ({".dvc/config": "[core]\nno_scm = true\n"} | files).items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(textwrap.dedent(text))
-    return folder
-
-
 @pytest.mark.parametrize("name", SHAPES)
 def test_it_compiles_unchanged(tmp_path, name):
     from kfp import components
 
     shape = SHAPES[name]
-    project = read_project(make(tmp_path / "clean", shape.files), shape.file)
+    project = read_project(foreign.write(tmp_path / "clean", shape.files), shape.file)
     text = text_for(project)
     of_dvc = {edge for edge in edges_of_dvc(project) if edge[1] != "fetch"}  # which is frozen
     assert read(text).edges == reduced(of_dvc)
@@ -184,7 +174,9 @@ def test_kubeflow_caches_only_what_a_later_run_finds_in_the_run_cache(tmp_path):
     files = SHAPES["a folder of dvc.yaml files, one with a name of a stage"].files
     own = files["clean/dvc.yaml"] + "  check: {cmd: check, deps: [../data/y.csv], outs: [done]}\n"
     own += "  ask: {cmd: ask, deps: [../data/y.csv], outs: [answer], always_changed: true}\n"
-    plan = compiler.plan_for(read_project(make(tmp_path, files | {"clean/dvc.yaml": own}), "clean/dvc.yaml"), None)
+    plan = compiler.plan_for(
+        read_project(foreign.write(tmp_path, files | {"clean/dvc.yaml": own}), "clean/dvc.yaml"), None
+    )
     for caching, expected in ((True, ["check"]), (False, [])):
         tasks = read(text_of(pipeline_of(plan, caching=caching))).tasks
         cached = [name.rpartition(":")[2] for name, task in tasks.items() if task["cachingOptions"].get("enableCache")]
@@ -256,7 +248,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
 def test_what_is_refused(tmp_path, stage, files, message):
     plain = {"dvc.yaml": yaml.safe_dump({"stages": {"fit": {"cmd": "fit", "outs": ["x"]} | stage}})}
     with pytest.raises(ReposeError, match=message):
-        compiler.compiled(read_project(make(tmp_path / "clean", plain | files)))
+        compiler.compiled(read_project(foreign.write(tmp_path / "clean", plain | files)))
 
 
 @pytest.mark.parametrize(("out", "source", "why"), [
@@ -272,23 +264,23 @@ def test_sources_whose_data_the_remote_lacks_are_refused(tmp_path, out, source, 
         "d.dvc": f"{source}\nouts: [{{{md5}hash: md5, path: d, {out}}}]",
     }
     with pytest.raises(ReposeError, match=f"Stage fit: the dependency d is data of d.dvc, which {why}, so"):
-        read_project(make(tmp_path, files))
+        read_project(foreign.write(tmp_path, files))
 
 
 @pytest.mark.parametrize("key", ["version_aware", "worktree"])
 def test_a_remote_that_does_not_hold_objects_is_refused(tmp_path, key):
     config = f"[core]\nno_scm = true\nremote = r\n['remote \"r\"']\nurl = s3://b\n{key} = true\n"
-    project = read_project(make(tmp_path, {".dvc/config": config, "dvc.yaml": "stages: {fit: {cmd: fit}}"}))
+    project = read_project(foreign.write(tmp_path, {".dvc/config": config, "dvc.yaml": "stages: {fit: {cmd: fit}}"}))
     with pytest.raises(ReposeError, match=f"The remote r has {key}, with which DVC does not name objects by their MD5"):
         compiler.plan_for(project, None)
 
 
 def test_a_project_inside_another_or_none_at_all(tmp_path):
-    make(tmp_path / "sub", {"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [x]}"})
+    foreign.write(tmp_path / "sub", {"dvc.yaml": "stages:\n  fit: {cmd: fit, outs: [x]}"})
     with pytest.raises(ReposeError, match="DVC cannot read the project in"):
         read_project(tmp_path)
     with pytest.raises(ReposeError, match="sub is a DVC project of its own: go there"):
-        read_project(make(tmp_path, {}), "sub/dvc.yaml")
+        read_project(foreign.write(tmp_path, {}), "sub/dvc.yaml")
 
 
 LOG = {
@@ -310,7 +302,7 @@ LOG = {
 
 @pytest.mark.slow
 def test_a_kept_output_grows_as_under_dvc_repro(tmp_path):
-    folder, remote = make(tmp_path / "grow", LOG | {".gitignore": "/log\n/plain.txt\n"}), tmp_path / "remote"
+    folder, remote = foreign.write(tmp_path / "grow", LOG | {".gitignore": "/log\n/plain.txt\n"}), tmp_path / "remote"
     subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
     foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
     foreign.dvc(folder, "repro", "--quiet")
