@@ -20,6 +20,7 @@ import warm
 
 if TYPE_CHECKING:  # xdist's controller imports this file and runs no test
     from s3_storage import Storage
+    from tiny import Data
 
 # A shell's background jobs ignore Ctrl-C; tests of Ctrl-C need Python's own handler.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -87,6 +88,14 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> "Data":
+    """A tiny data set up to split; tests only read it."""
+    from tiny import make
+
+    return make(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -14,15 +14,14 @@ from repose.data.poses import Poses
 from repose.data.records import ITEMS, PAIRS, read_table
 from repose.generate import Framed, Job, Request, generate, generate_jobs, jobs_of_pairs
 from repose.systems import System, build
-from tiny import HEIGHT, SYSTEMS, WIDTH, make, row
+from tiny import HEIGHT, SYSTEMS, WIDTH, Data, row
 
 CPU = torch.device("cpu")
 ITEM_ROWS = pd.DataFrame({"part": "test", "item": list("aaaab"), "name": ["a1", "a2", "a3", "a4", "b1"]})
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Photos:
-    data = make(tmp_path_factory.mktemp("tiny"))
+def photos(data: Data) -> Photos:
     read = Photos(images=data.images, keypoints=data.keypoints, posemaps=data.posemaps)
     read.split = data.split
     return read

@@ -7,15 +7,9 @@ from made_results import write_results
 
 from fakes import load_means
 from repose.metrics import catalogue
-from tiny import SYSTEMS, Data, make, train_tiny
+from tiny import SYSTEMS, Data, train_tiny
 
 ONE_SOURCE = {"steps": 1, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
-
-
-@pytest.fixture(scope="session")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    """A tiny data set up to split; tests only read it."""
-    return make(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
-import torch.nn.functional as F
 from torch import Tensor
 
 import forked
+from fakes import blurred
 from repose.data.augment import AugmentSettings
 from repose.data.batches import Batch, Steps, unpack
 from repose.data.photos import Photos
@@ -65,7 +65,7 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
         batch = unpack(steps[number], augment=augment, device=torch.device("cpu"))
         batch = _in_float64(batch)  # L1's gradient is a sign, which the rounding of float32 can turn
         with mock.patch.object(Tensor, "float", Tensor.double):  # which models widen half precision by
-            terms = system.step(batch, _blurred, Progress(STEPS, STEPS, STEPS), nullcontext())
+            terms = system.step(batch, blurred, Progress(STEPS, STEPS, STEPS), nullcontext())
         terms = weighted_mean(terms, batch.share)
         found.gradients.append({
             f"{network}.{key}": parameter.grad.clone()
@@ -79,11 +79,6 @@ def steps_of(name: str, data: Data, rank: int = 0, processes: int = 1) -> Steppe
 def _in_float64(batch: Batch) -> Batch:
     inputs = {name: getattr(batch, name).to(torch.float64) for name in ("images", "poses", "other_image", "other_pose")}
     return replace(batch, **inputs)
-
-
-def _blurred(generated: Tensor, target: Tensor) -> Tensor:
-    """Stands in for VGG19."""
-    return (F.avg_pool2d(generated, 4) - F.avg_pool2d(target, 4)).abs().mean()
 
 
 def shared_by_two(data: Data, folder: Path) -> dict[str, list[Stepped]]:

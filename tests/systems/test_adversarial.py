@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fakes import blurred
 from repose import systems
 from repose.data.batches import Batch
 from repose.data.frame import Frame
@@ -23,7 +24,7 @@ from repose.systems.learning.optimiser import OptimiserSettings
 
 FRAME = Frame(32, 24)
 RATE, START = 0.01, Progress(0, 9, 3)
-pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
+pytestmark = pytest.mark.floats
 
 
 def row_of(kind: str, losses: dict[str, Any]) -> Any:
@@ -64,13 +65,8 @@ def batch(seed: int = 0) -> Batch:
     return Batch(images[:3], poses[:3], torch.arange(3), sources, mask, images[3:], poses[3:])
 
 
-def perceptual(generated: Tensor, target: Tensor) -> Tensor:
-    """Stands in for VGG19: differences of what is blurred."""
-    return (F.avg_pool2d(generated, 4) - F.avg_pool2d(target, 4)).abs().mean()
-
-
 def step(system: AdversarialSystem, made: Batch, rate: float = RATE, **options: Any) -> dict[str, Tensor]:
-    chosen: dict[str, Any] = {"perceptual": perceptual, "autocast": nullcontext(), "progress": START} | options
+    chosen: dict[str, Any] = {"perceptual": blurred, "autocast": nullcontext(), "progress": START} | options
     system.row = replace(system.row, optimiser=replace(system.row.optimiser, learning_rate=rate))
     return system.step(made, **chosen)
 
@@ -107,7 +103,7 @@ def written_out(system: AdversarialSystem, made: Batch) -> dict[str, Tensor]:
             terms[f"d_{name}"] = loss
 
     own = generated(p)
-    terms["l1"], terms["perceptual"] = (own.image - y).abs().mean(), perceptual(own.image, y)
+    terms["l1"], terms["perceptual"] = (own.image - y).abs().mean(), blurred(own.image, y)
     total = weights.l1 * terms["l1"] + weights.perceptual * terms["perceptual"]
     if own.warped is not None and own.synthesized is not None:
         terms["warped"], terms["synthesized"] = (own.warped - y).abs().mean(), (own.synthesized - y).abs().mean()

@@ -18,7 +18,7 @@ from processes import free_port
 from repose.errors import ReposeError, SettingsError
 from repose.systems.learning import distributed
 from repose.systems.learning.nodes import interface_towards, nodes_here
-from tiny import Data, files_in, make
+from tiny import Data, files_in
 from two_processes import REPOSE, Training, ended
 
 VARIABLES = {
@@ -104,11 +104,6 @@ def test_a_lost_connection_is_told_with_what_to_do(error, advice):
 
 
 # ---- the command ----
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Data:
-    return make(tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="module")
