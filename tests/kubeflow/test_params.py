@@ -119,7 +119,7 @@ def test_a_file_that_is_none(tmp_path, name, text, message):
 @pytest.mark.parametrize("value", [
     None, True, 3, 1, 1.0, 7.5, 1e-05, 1e25, 2**60, [1, 1.0, "a, b", None], [], {}, {"a": {"b": [1e-05]}}, float("inf"),
     {1: 2, "a.b": 3}, "word", "a b: c", "", "null", "yes", "3", "1e-05", "2026-02-01", "#fff", '"quoted"', "'", "- a",
-    "two\nlines", "ä" * 200,
+    "two\nlines", "ä" * 200, "é: \U0001f600",
 ])  # fmt: skip
 def test_values_survive_the_run_form(value):
     assert repr(from_text(to_text(value), value, "x")) == repr(value)

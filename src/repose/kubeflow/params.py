@@ -188,7 +188,7 @@ def _leaves(value: Any, above: str) -> Iterator[str]:
 def to_text(value: Any) -> str:
     """The text of a pipeline parameter for a value: its YAML, on one line."""
     if isinstance(value, str):
-        return value if _reads_as_itself(value) else json.dumps(value)
+        return value if _reads_as_itself(value) else _quoted(value)
     writer: Any = YAML(typ="safe", pure=True)
     writer.default_flow_style, writer.width, writer.sort_base_mapping_type_on_output = True, sys.maxsize, False
     stream = io.StringIO()
@@ -225,9 +225,7 @@ def check_type(value: Any, like: Any, where: str) -> None:
     """
     if value is not None and like is not None and _kind(value) != _kind(like):
         hint = (
-            f" If you mean text, quote it: '{json.dumps(value)}'."
-            if instead_of(value) and isinstance(value, str)
-            else ""
+            f" If you mean text, quote it: '{_quoted(value)}'." if instead_of(value) and isinstance(value, str) else ""
         )
         raise SettingsError(
             f"{where} should be {_kind(like)} such as {to_text(like)}, or null{instead_of(value)}.{hint}"
@@ -258,6 +256,12 @@ def parse_overrides(text: str) -> dict[str, Any]:
 
 def _kind(value: Any) -> str:
     return _KINDS.get(type(value), type(value).__name__)
+
+
+def _quoted(text: str) -> str:
+    """The text in double quotes of YAML, whose escapes are Python's. JSON has two escapes for a sign above U+FFFF."""
+    escaped = text.encode("unicode_escape").decode().replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _reads_as_itself(text: str) -> bool:
