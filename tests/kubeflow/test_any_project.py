@@ -123,6 +123,14 @@ def test_a_pod_refuses_params_that_a_run_cannot_change(tmp_path, key, message):
         steps.run("dig@north", folder, tmp_path / "remote", ["item"], params={key: value})
 
 
+def test_a_stage_without_a_key_leaves_its_folder_for_git_without_what_dvc_ignores(tmp_path):
+    stages = (
+        "stages:\n  a: {cmd: mkdir out && touch out/x out/y.tmp, always_changed: true, outs: [{out: {cache: false}}]}\n"
+    )
+    folder = foreign.write(tmp_path / "image", {"dvc.yaml": stages, ".dvcignore": "*.tmp\n"})
+    assert steps.run("a", folder, tmp_path / "remote", ["out"]).metadata["out"]["nfiles"] == 1
+
+
 @pytest.mark.parametrize("item", ["llama:7b", "org/bert"])
 def test_an_item_with_a_colon_or_slash_is_compiled_and_runs(tmp_path, item):
     stage = '{foreach: ["llama:7b", "org/bert"], do: {cmd: "mkdir -p ${item} && touch ${item}/x", outs: ["${item}"]}}'

@@ -159,7 +159,7 @@ def _add_to_cache(repo: Any, path: Path) -> None:
     from dvc_data.hashfile.build import build
     from dvc_data.hashfile.transfer import transfer
 
-    staging, _, found = build(repo.cache.local, str(path), repo.fs, "md5")
+    staging, _, found = build(repo.cache.local, str(path), repo.fs, "md5", ignore=repo.dvcignore)
     transfer(staging, repo.cache.local, {found.hash_info}, hardlink=False, shallow=False)
 
 
