@@ -131,6 +131,14 @@ def test_a_stage_without_a_key_leaves_its_folder_for_git_without_what_dvc_ignore
     assert steps.run("a", folder, tmp_path / "remote", ["out"]).metadata["out"]["nfiles"] == 1
 
 
+def test_a_program_for_git_stays_a_program(tmp_path):
+    stages = "stages:\n  a: {cmd: cp run.sh made.sh && chmod +x made.sh, deps: [run.sh], outs: [{made.sh: {cache: false}}]}\n"
+    stages += "  b: {cmd: ./made.sh > said, deps: [made.sh], outs: [said]}\n"
+    folder = foreign.write(tmp_path / "image", {"dvc.yaml": stages, "run.sh": "#!/bin/sh\necho hello\n"})
+    made = steps.run("a", folder, tmp_path / "remote", ["made_sh"])
+    assert steps.run("b", folder, tmp_path / "remote", ["said"], inputs=[made.entry]).metadata["said"]["size"] == 6
+
+
 @pytest.mark.parametrize("item", ["llama:7b", "org/bert"])
 def test_an_item_with_a_colon_or_slash_is_compiled_and_runs(tmp_path, item):
     stage = '{foreach: ["llama:7b", "org/bert"], do: {cmd: "mkdir -p ${item} && touch ${item}/x", outs: ["${item}"]}}'

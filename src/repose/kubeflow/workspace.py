@@ -131,7 +131,7 @@ def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths:
                 project.repo.pull(targets=sorted(targets), force=True)
             for path, out in uncached.items():
                 if any(contains(path, p) or contains(p, path) for p in wanted):
-                    _check_out_uncached(project, remote, path, str(out["md5"]))
+                    _check_out_uncached(project, remote, path, out)
         except DvcException as error:
             raise ReposeError(
                 f"{', '.join(sorted(targets))} cannot be fetched from the remote {remote.address}: "
@@ -169,17 +169,19 @@ def bring_earlier(project: Project, remote: Remote, stage: Stage, image: Path) -
     file, name = lock_file(stage.address)
     for path, out in outputs_of(stage, _locked(image / file, name) or {}).items():
         if "md5" in out and any(own.path == path and own.persist for own in stage.outs):
-            _check_out_uncached(project, remote, path, str(out["md5"]))
+            _check_out_uncached(project, remote, path, out)
 
 
-def _check_out_uncached(project: Project, remote: Remote, path: str, oid: str) -> None:
-    """Write an output that DVC does not check out (`cache: false`, as metrics)."""
+def _check_out_uncached(project: Project, remote: Remote, path: str, out: Mapping[str, Any]) -> None:
+    """Write an output that DVC does not check out: with `cache: false`, as metrics, or the start of one that is kept."""
     from dvc_data.hashfile import load
     from dvc_data.hashfile.checkout import checkout
     from dvc_data.hashfile.hash_info import HashInfo
 
+    oid, cache = str(out["md5"]), project.repo.cache.local
     remote.pull([oid])
-    cache = project.repo.cache.local
     target = project.folder / path
     target.parent.mkdir(parents=True, exist_ok=True)
     checkout(str(target), project.repo.fs, load(cache, HashInfo("md5", oid)), cache, force=True, prompt=None)
+    if out.get("isexec"):
+        cache.set_exec(str(target))
