@@ -139,6 +139,13 @@ def test_a_program_for_git_stays_a_program(tmp_path):
     assert steps.run("b", folder, tmp_path / "remote", ["said"], inputs=[made.entry]).metadata["said"]["size"] == 6
 
 
+def test_a_kept_output_for_git_starts_as_it_is_in_the_image(tmp_path):
+    stages = "stages:\n  a: {cmd: cat x >> log, deps: [x], outs: [{log: {cache: false, persist: true}}]}\n"
+    folder = foreign.write(tmp_path / "image", {"dvc.yaml": stages, "x": "1\n"})
+    foreign.dvc(folder, "repro", "--quiet")  # no remote has the log: `dvc push` leaves it to git
+    assert steps.run("a", folder, tmp_path / "remote", ["log"]).metadata["log"]["size"] == 4
+
+
 @pytest.mark.parametrize("item", ["llama:7b", "org/bert"])
 def test_an_item_with_a_colon_or_slash_is_compiled_and_runs(tmp_path, item):
     stage = '{foreach: ["llama:7b", "org/bert"], do: {cmd: "mkdir -p ${item} && touch ${item}/x", outs: ["${item}"]}}'

@@ -163,12 +163,14 @@ def _in_cache(project: Project, remote: Remote, wanted: set[str]) -> Iterator[tu
 def bring_earlier(project: Project, remote: Remote, stage: Stage, image: Path) -> None:
     """Fetch the outputs with which a stage starts (`persist: true`), in the versions of the image's dvc.lock.
 
+    Those with `cache: false` are in git, and so in the image.
+
     Raises:
         ReposeError: the remote lacks an object or fails.
     """
     file, name = lock_file(stage.address)
     for path, out in outputs_of(stage, _locked(image / file, name) or {}).items():
-        if "md5" in out and any(own.path == path and own.persist for own in stage.outs):
+        if "md5" in out and any(own.path == path and own.persist and own.cached for own in stage.outs):
             _check_out_uncached(project, remote, path, out)
 
 
