@@ -174,10 +174,14 @@ def test_kubeflow_caches_only_what_a_later_run_finds_in_the_run_cache(tmp_path):
     files = SHAPES["a folder of dvc.yaml files, one with a name of a stage"].files
     own = files["clean/dvc.yaml"] + "  check: {cmd: check, deps: [../data/y.csv], outs: [done]}\n"
     own += "  ask: {cmd: ask, deps: [../data/y.csv], outs: [answer], always_changed: true}\n"
+    own += "  log: {cmd: log, deps: [../data/y.csv], outs: [{log: {cache: false}}]}\n"
+    own += (
+        "  draw: {cmd: draw, deps: [../data/y.csv], plots: [{roc: {cache: false}}], metrics: [{m: {cache: false}}]}\n"
+    )
     plan = compiler.plan_for(
         read_project(foreign.write(tmp_path, files | {"clean/dvc.yaml": own}), "clean/dvc.yaml"), None
     )
-    for caching, expected in ((True, ["check"]), (False, [])):
+    for caching, expected in ((True, ["check", "draw"]), (False, [])):
         tasks = read(text_of(pipeline_of(plan, caching=caching))).tasks
         cached = [name.rpartition(":")[2] for name, task in tasks.items() if task["cachingOptions"].get("enableCache")]
         assert cached == expected

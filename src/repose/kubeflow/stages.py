@@ -89,6 +89,7 @@ class Out:
     written: str  # as in dvc.yaml, with resolved templates: relative to the stage's wdir
     cached: bool  # whether DVC's cache holds it (`cache: true`)
     persist: bool  # whether the stage starts with its earlier version
+    for_git: bool  # whether neither DVC's cache nor its run-cache holds it: `cache: false`, but no metrics or plots
     metrics: tuple[str, ...]  # itself if it is a metrics file, or the metrics files in it
     type: TypeName  # inferred
 
@@ -115,7 +116,7 @@ class Stage:
     def run_cached(self) -> bool:
         """Whether DVC's run-cache holds its results; Kubeflow's cache is only used for such stages."""
         given = bool(self.deps or self.params) and not any(dep.url for dep in self.deps)
-        made = bool(self.outs) and not any(out.persist for out in self.outs)
+        made = bool(self.outs) and not any(out.persist or out.for_git for out in self.outs)
         return given and made and not self.always_changed
 
     @property
@@ -280,9 +281,8 @@ def _outs(
         _check_out(stage, out)
         path = path_in(repo, out.fs_path)
         inside = (path,) if out.metric else tuple(sorted(file for file in metrics if contains(path, file)))
-        yield Out(
-            path, name, out.def_path, out.use_cache, out.persist, inside, _type(path, path in inside, inside, models)
-        )
+        for_git, kind = not (out.use_cache or out.metric or out.plot), _type(path, path in inside, inside, models)
+        yield Out(path, name, out.def_path, out.use_cache, out.persist, for_git, inside, kind)
 
 
 def _type(path: str, metric: bool, inside: tuple[str, ...], models: set[str]) -> TypeName:
