@@ -15,7 +15,6 @@ from pathlib import Path
 from types import TracebackType
 
 from repose.errors import ReposeError, SettingsError
-from repose.storage.atomic import temporary_folder
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
@@ -44,8 +43,9 @@ class Unfinished:
         Raises:
             ReposeError: the copy is damaged, or a link in it leads out of the folder.
         """
-        with temporary_folder() as made:
-            file = made / "unfinished.tar"
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder.parent) as made:  # /tmp may be too small
+            file = Path(made) / "unfinished.tar"
             if not self.remote.download(self.key, file):
                 return False
             self.folder.mkdir(parents=True, exist_ok=True)
