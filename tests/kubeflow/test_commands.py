@@ -167,6 +167,8 @@ def test_params_of_several_files_and_those_that_decide(server, fair, monkeypatch
     for param in ("table/params.yaml:judges=[ann]", "grow.beds=[a]", "grow={beds: [a], seed: 1}"):
         told = error_of(*submit, "-P", param)
         assert f"--param {param.partition('=')[0]} decides which stages and params exist, so a run cannot" in told
+    told = error_of(*submit, "-P", "judge.seed=1", "-P", "judge={seed: 2, strict: true}")
+    assert "--param judge.seed and --param judge set the same value. Leave out one of them." in told
     assert not server.runs
     values = ("table/small.yaml:judge.seed=7", "table/small.yaml:judges.ann.steps=8", "judge.seed=9")
     done(*submit, *(option for value in values for option in ("-P", value)))

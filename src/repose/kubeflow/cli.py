@@ -288,6 +288,7 @@ def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
     """The pipeline's parameters, from texts KEY=VALUE or FILE:KEY=VALUE."""
     from repose.kubeflow.params import changed_files, split_address
     from repose.kubeflow.remotes import check_public
+    from repose.kubeflow.stages import overlap
 
     given, project, shown = {}, plan.project, {(e.file, e.key): e.name for e in plan.exposed}
     for text in texts:
@@ -306,6 +307,10 @@ def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
                 f"--param {address}: no stage of this pipeline uses it, so it would change nothing. They use params of "
                 f"{', '.join(project.params_files) or 'no file'}: write FILE:KEY."
             )
+        for other in given:
+            one, name = split_address(other)
+            if other != address and file == one and overlap(key, name):
+                raise SettingsError(f"--param {address} and --param {other} set the same value. Leave out one of them.")
         if (file, key) in shown:
             values[shown[file, key]] = value
         else:
