@@ -211,6 +211,11 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
         "limits.memory, 4000M, is less than memory, 4Gi",
     ),
     ({"meta": {"kfp": {"timeout": 0}}}, {}, r"meta\.kfp\.timeout should be more than 0, not 0"),
+    (
+        {"meta": {"kfp": {"unfinished": "x/last"}}},
+        {},
+        r"meta\.kfp\.unfinished: x/last is in the output x, which DVC deletes before the stage runs",
+    ),
     ({"outs": [{"x": {"push": False}}]}, {}, "Stage fit: the output x has push: false"),
     ({"outs": [{"x": {"remote": "y"}}]}, {}, "Stage fit: the output x has a remote of its own"),
     ({"outs": ["/far"]}, {}, "Stage fit: the output /far lies outside"),

@@ -22,7 +22,7 @@ from pydantic import AfterValidator, NonNegativeInt, PositiveInt
 
 from repose.config import build, nearest, read_params, settings
 from repose.errors import ReposeError, SettingsError
-from repose.kubeflow.stages import Out, Stage, TypeName
+from repose.kubeflow.stages import Out, Stage, TypeName, contains
 from repose.kubeflow.variables import SCRATCH
 
 _DIGEST = re.compile(r".+@sha256:[0-9a-f]{64}")
@@ -244,7 +244,7 @@ def needs_of(stage: Stage, environment: Environment) -> StageMeta:
     """A stage's meta.kfp with the environment's needs.
 
     Raises:
-        SettingsError: meta.kfp has an unknown key, or a path that is not an output.
+        SettingsError: meta.kfp has an unknown key, a path that is not an output, or unfinished work in an output.
     """
     where = f"{stage.file}: {stage.address}: meta.kfp"
     written = [out.written for out in stage.outs]
@@ -254,7 +254,14 @@ def needs_of(stage: Stage, environment: Environment) -> StageMeta:
     merged = dict(environment.defaults)
     for layer in (stage.meta, environment.stages.get(stage.group, {}), environment.stages.get(stage.address, {})):
         merged = _over(layer, merged)
-    return build(StageMeta, _without_null(merged), where)
+    meta = build(StageMeta, _without_null(merged), where)
+    for out in stage.outs:
+        if meta.unfinished and not out.persist and contains(out.path, stage.resolve(meta.unfinished)):
+            raise SettingsError(
+                f"{where}.unfinished: {meta.unfinished} is in the output {out.written}, which DVC deletes before the stage "
+                "runs, so no attempt would resume. Name a folder outside the outputs."
+            )
+    return meta
 
 
 def out_meta(out: Out, meta: StageMeta) -> OutMeta:
