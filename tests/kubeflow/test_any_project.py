@@ -14,6 +14,7 @@ from repose.errors import ReposeError
 from repose.kubeflow import compiler
 from repose.kubeflow.params import ParamsFile
 from repose.kubeflow.project import read_project
+from repose.kubeflow.task import read_task
 
 ODD = {
     "dvc.yaml": """
@@ -97,6 +98,21 @@ def test_a_pod_leaves_what_dvc_repro_leaves_with_changed_params(odd):
         parse_yaml(text)["stages"] for text in ((odd / "dvc.lock").read_text(), record["locks"]["dvc.lock"])
     )
     assert ours == {name: by_dvc[name] for name in ("settle", "join")}
+
+
+def test_params_with_the_names_of_a_component_s_own_inputs_are_exposed(tmp_path):
+    stage = "params: [stage, entry, after], cmd: cat params.yaml >"
+    files = {"dvc.yaml": f"stages: {{a: {{{stage} a, outs: [a]}}, b: {{{stage} b, deps: [a], outs: [b]}}}}\n"}
+    folder = foreign.write(tmp_path / "own", files | {"params.yaml": "stage: 1\nentry: 2\nafter: [3, 4]\n"})
+    expose = "expose: {stage: x, entry: x, after.0: x, after.1: x}"
+    made = compile_(folder, environment(folder, expose)).tasks
+    own = {"remote", "endpoint", "overrides", "stage", "stage_2", "entry_2", "after_0_2", "after_1"}
+    assert [made[name]["inputs"]["parameters"].keys() for name in "ab"] == [own, own | {"after_0"}]
+    line = steps.words(
+        "a", tmp_path, tmp_path, ["a"], before=["a", "a", "after_1=params.yaml:after.1"], inputs=["id", "3"]
+    )
+    task = read_task(line, {"REPOSE_RUN": "run-1"})
+    assert (task.entries, task.changes) == (("id",), {"params.yaml:after.1": "3"})
 
 
 def test_a_frozen_stage_needs_its_entry(odd):

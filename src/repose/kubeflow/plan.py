@@ -125,15 +125,21 @@ def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> 
             raise SettingsError(f"{where}: {address} has no comment in the params file. Describe it here.")
         prefix = f"{file.rpartition('.')[0]} " if ":" in address else ""
         found.append(Exposed(name_of(prefix + key), file, key, text, text_of))
-    names = distinct([*FIXED, *(exposed.name for exposed in found)])[len(FIXED) :]
+    taken = _taken(project)
+    names = distinct([*taken, *(exposed.name for exposed in found)])[len(taken) :]
     return [exposed._replace(name=name) for exposed, name in zip(found, names, strict=True)]
+
+
+def _taken(project: Project) -> list[str]:
+    """The names of a component's own inputs and of its entry. Exposed params and outputs need others."""
+    most = max(len(stage.upstream) for stage in project.stages)
+    return ["stage", ENTRY, *FIXED, *(f"{AFTER}{number}" for number in range(most))]
 
 
 def _task(project: Project, stage: Stage, meta: StageMeta, exposed: tuple[Exposed, ...]) -> Task:
     used = tuple(e for e in exposed if project.uses(stage, e.file, e.key))
     own = [out_meta(out, meta) for out in stage.outs]
-    # one namespace for inputs and outputs of a component
-    taken = ["stage", ENTRY, *FIXED, *(f"{AFTER}{n}" for n in range(len(stage.upstream))), *(e.name for e in exposed)]
+    taken = [*_taken(project), *(e.name for e in exposed)]
     names = distinct([*taken, *(str(out.name) for out in own)])[len(taken) :]
     outputs = tuple(OutMeta(out.type, name, out.page, out.export) for out, name in zip(own, names, strict=True))
     after = tuple(one for one in stage.upstream if not any(one in project.above[other] for other in stage.upstream))

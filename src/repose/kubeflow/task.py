@@ -74,7 +74,7 @@ def read_task(words: Sequence[str], environment: Mapping[str, str] = os.environ)
             tuple(word for word in before if "=" not in word), texts.get("stage", ""), environment[RUN], texts["remote"],
             texts.get("endpoint", ""), {keys[name]: text for name, text in texts.items() if name in keys},
             texts.get("overrides", ""),
-            tuple(text for name, text in sorted(texts.items()) if re.fullmatch(rf"{AFTER}\d+", name)),
+            tuple(text for name, text in sorted(texts.items()) if re.fullmatch(rf"{AFTER}\d+", name) and name not in keys),
             tuple(Artifact(name, one["artifacts"][0]["uri"]) for name, one in outputs.get("artifacts", {}).items()),
             Path(outputs.get("parameters", {}).get("entry", {}).get("outputFile", "")), Path(outputs["outputFile"]),
         )  # fmt: skip
