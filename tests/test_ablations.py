@@ -61,6 +61,28 @@ def test_the_page_has_every_row_and_what_it_is_compared_with():
     assert {other for name, text in told.items() if name != "row" for other in text.split(", ") if text} <= set(ROWS)
 
 
+def test_the_page_has_the_numbers_of_the_tables():
+    table = pd.read_csv(FOLDER / "table" / "table.csv").set_index("system")
+    results = PAGE.split("## Results")[1].split("**What makes")[0]
+    names = re.findall(r"^\| ([a-z][\w -]*) \| \d", results, re.MULTILINE)
+    assert sorted(names) == sorted(["copy source", *ROWS])
+    for name in names:
+        torso = [f"{table.loc[name, f'torso-ciede2000{end}']:.1f}" for end in ("", " low", " high")]
+        ssim = [f"{table.loc[name, metric]:.3f}".removeprefix("0") for metric in ("ssim/pg2", "ssim/win51")]
+        assert f"| {name} | {torso[0]} [{torso[1]}, {torso[2]}] | {' | '.join(ssim)} |" in results
+    gains = [pd.read_csv(ROOT / folder / "table" / "multi-source-gains.csv") for folder in ("table1", "table1/gpu")]
+    for gain, part in zip(gains, PAGE.split("## Do several sources")[1].split("With the budget `gpu`"), strict=True):
+        torso = gain[(gain["metric"] == "torso-ciede2000") & gain["gain"].notna()]
+        found = torso.groupby(["more", "fewer", "data set"])
+        lines = re.findall(r"^\| ([^|]+) \| ([^|]+) \| (fashion|street) \| (.+) \|$", part, re.MULTILINE)
+        assert lines
+        for *key, cells in lines:
+            of_row = found.get_group(tuple(key))[["gain", "gain low", "gain high"]].itertuples(index=False)
+            assert cells.replace("**", "") == " | ".join(
+                f"{g:+.2f} [{low:+.2f}, {high:+.2f}]" for g, low, high in of_row
+            )
+
+
 def test_dvc_reads_the_pipeline_and_makes_the_data_first(tmp_path):
     project = Project(tmp_path, TINY, ["ablations"])
     listed = project.dvc("stage", "list", "--name-only", "ablations/dvc.yaml").split()
