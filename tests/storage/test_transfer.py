@@ -17,6 +17,7 @@ from repose.config import build
 from repose.errors import ReposeError, SettingsError
 from repose.storage import transfer
 from repose.storage.atomic import partial_path
+from repose.storage.limits import LIMITS
 from repose.storage.transfer import s3
 from repose.storage.transfer.partial import ATTEMPTS, CHUNK, TIMEOUT, Partial
 from repose.storage.transfer.stream import SLOWEST
@@ -409,9 +410,14 @@ def test_without_boto3_the_error_says_what_to_install(monkeypatch, tmp_path):
         transfer.fetch("s3://data/a.zip", tmp_path / "a.zip")
 
 
-def test_the_docs_have_the_time_limits():
+def test_the_docs_have_the_limits():
     page = " ".join((ROOT / "docs" / "data.md").read_text().split())
     limits = (
         f"{TIMEOUT[0]} s to accept a connection, {TIMEOUT[1]} s to send the next byte, and {SLOWEST:.0f} s for each MiB"
     )
-    assert limits in page
+    assert f"{limits}. After {ATTEMPTS} attempts in a row without a new byte" in page
+    sizes = (
+        "{photo} MB for a photo of `repose generate`, {CSV} MB for a CSV of yours, {table} GB for a table of a stage, "
+    )
+    sizes += "{JSON} MB for a JSON file and {checkpoint} GB for a checkpoint"
+    assert sizes.format(**LIMITS | {kind: LIMITS[kind] // 1000 for kind in ("table", "checkpoint")}) in page
