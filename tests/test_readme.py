@@ -100,6 +100,8 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     (block,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     exec(block, names)  # noqa: S102
     assert [image.size for image in (names["image"], *names["images"])] == [(176, 256)] * 4
+    height, width = names["model"].about.photo_size
+    assert f"Only photos of {width}x{height} px, the size of the training photos," in README
 
 
 def test_stages_and_rows_are_those_of_the_pipeline():

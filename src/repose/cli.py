@@ -260,8 +260,8 @@ Photos = Annotated[
 Out = Annotated[Path, option("The image (PNG), or with --jobs the folder of images.", "PATH", ONE, "--out", "-o")]
 POSE = "The target pose: an OpenPose JSON, a keypoints CSV (CSV#NAME: one row of several), or a photo."
 JOBS = (
-    "A CSV with the columns sources (photos, separated by ;), pose and optionally out; or a folder whose sub-folders hold "
-    "photos and a pose.* (photo, JSON or CSV)."
+    "A CSV with the columns sources (photos, separated by ;), pose and optionally out, with paths relative to the CSV; or a "
+    "folder whose sub-folders hold photos and a pose.* (photo, JSON or CSV)."
 )
 KEYPOINTS = (
     "Poses of photos: a CSV (of pose-gan, PATN or repose), an OpenPose JSON, or a folder of such JSONs. Repeatable; the first "
@@ -275,7 +275,10 @@ Detector = Literal["auto", "blazepose", "figure"]
 Device = Literal["auto", "cpu", "cuda"]
 POSE_SIZE = "Size in px of the image in which the joints of a JSON or CSV were measured. Default: the first photo's."
 CHECKPOINT = "A trained system; default: the model that comes with repose."
-HEIGHT = "Height of the images, a multiple of 128; only for the kind surface, such as the model that comes with repose."
+HEIGHT = (
+    "Height of the images, up to 2048; only for the kind surface, such as the model that comes with repose. A multiple of the "
+    "height that its networks see, which is 128 in that model."
+)
 THREADS = "CPU threads; another number may change the bytes of the image."
 MODEL = "A version from git: NAME@v1.0.0, or NAME for the highest. The names are the artifacts in dvc.yaml."
 

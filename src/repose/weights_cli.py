@@ -10,7 +10,8 @@ from repose.terminal import say
 app = typer.Typer(no_args_is_help=True, help="List and fetch the weights of networks that repose did not train.")
 Name = Annotated[str, typer.Argument(help="The network; see `repose weights list`.", metavar="NAME")]
 From = Annotated[
-    str | None, option("A path, s3:// or https://. Default: the owner's address.", "ADDRESS", None, "--from")
+    str | None,
+    option("A path, s3:// or https://. Default: the owner's address, or pip's index.", "ADDRESS", None, "--from"),
 ]
 Endpoint = Annotated[str | None, option("For s3://, a server other than Amazon's: http(s)://host:port.", "ADDRESS")]
 
