@@ -85,6 +85,10 @@ Experiment = Annotated[
     str | None, typer.Option(help="Experiment of the run; default: the pipeline's name.", metavar="NAME")
 ]
 RunName = Annotated[str | None, typer.Option("--name", help="Name of the run.", metavar="NAME")]
+ScheduleName = Annotated[
+    str | None,
+    typer.Option("--name", help="Name of the schedule; default: the pipeline's name and CRON.", metavar="NAME"),
+]
 Version = Annotated[
     str | None, typer.Option(help="An uploaded version of the pipeline, instead of this folder's.", metavar="NAME")
 ]
@@ -117,7 +121,7 @@ def submit(
 def schedule(
     cron: Annotated[str, typer.Argument(help="Six fields, the first is seconds: '0 0 3 * * 1' is Mondays at 3:00.")],
     file: File = _ROOT, environment: EnvironmentName = None, image: Image = None, params: Params = None,
-    remote: Remote = None, endpoint: Endpoint = "", experiment: Experiment = None, name: RunName = None,
+    remote: Remote = None, endpoint: Endpoint = "", experiment: Experiment = None, name: ScheduleName = None,
     version: Version = None,
 ) -> None:  # fmt: skip
     """Start a run at the times of a cron expression. Runs do not overlap, and missed ones are not made up for."""
