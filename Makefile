@@ -28,8 +28,8 @@ demo: .venv/ready  ## set up .venv, run the pipeline on rendered people, print t
 # What differs from the demo for photos of people of any size, cropped around the person (docs/data.md#your-own-photos).
 STEPS ?= 400
 FINETUNE = download.source=folders validate.formats=[JPEG,PNG,WEBP] validate.modes=[RGB,RGBA,L] validate.sizes=[] \
-  validate.tolerated_share=0.2 keypoints.extractor=blazepose keypoints.files=[] posemaps.height=256 posemaps.width=176 \
-  posemaps.crop=person posemaps.line_width=4 split.test_share=0.2 split.min_train_pairs=10 split.min_test_pairs=2 \
+  validate.max_megapixels=100 validate.tolerated_share=0.2 keypoints.extractor=blazepose keypoints.files=[] \
+  posemaps.height=256 posemaps.width=176 posemaps.crop=person posemaps.line_width=4 split.test_share=0.2 split.min_train_pairs=10 split.min_test_pairs=2 \
   train.perceptual.network=lite0 evaluate.systems=[surface,surface-tuned] systems.surface.generator.reduce=2 \
   systems.surface.generator.unlike_training=true \
   systems.surface-tuned.generator.reduce=2 systems.surface-tuned.steps=$(STEPS)
