@@ -25,7 +25,9 @@ def train(
 
 
 @app.command()
-def export(run: Run, model: Model, height: Annotated[int, option("Height of the images in px.", "PX")] = 256) -> None:
+def export(
+    run: Run, model: Model, height: Annotated[int, option("Height of the images in px. Default: 256.", "PX")] = 256
+) -> None:
     """Write the trained weights in half precision."""
     from mannequins.surface_training import export as stage
 

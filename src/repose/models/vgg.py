@@ -1,7 +1,7 @@
 """VGG19 for the perceptual term of Eq. 1.
 
 The paper gives neither the layers nor their weights lambda_k. This module has the published choices by name. `viton` is the
-default, as the paper cites it for the same task with the same form of loss. The weights are for features of pixels from 0 to
+default, as the paper cites it, with the same form of loss for a related task. The weights are for features of pixels from 0 to
 255 (Caffe's VGG19). torchvision's VGG19 sees pixels divided by 255 and by a standard deviation of about 0.225, so its features
 are multiplied by 57.4. That would be exact without biases; with them it is an approximation, and our reading.
 """
