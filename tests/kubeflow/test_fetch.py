@@ -87,6 +87,17 @@ def test_a_pod_that_was_killed_has_failed(image, remote, monkeypatch):
     assert left["judge"][0] == "not run"
 
 
+def test_of_two_attempts_that_went_on_the_record_has_what_later_steps_got(image, remote):
+    run_all(image, remote)
+    report = remote / "kubeflow" / "runs" / "run-1" / "stages" / "count.json"
+    left = steps.left(remote, "count")
+    (out,) = left["entry"]["outs"]
+    got, out["md5"] = out["md5"], f"{'0' * 32}.dir"
+    report.write_text(json.dumps(left))  # as of a lost node that goes on after the second attempt
+    lock = yaml.safe_load(steps.write_record(image, remote)["locks"]["dvc.lock"])
+    assert [out["md5"] for out in lock["stages"]["count"]["outs"]] == [got]
+
+
 def test_dvc_repro_meanwhile(flowers, image, remote, monkeypatch):
     run_all(image, remote)
     steps.write_record(image, remote)

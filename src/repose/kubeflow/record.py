@@ -116,8 +116,9 @@ def _entries(
 
     `left` holds the reports of the run's steps, by stage. The run-cache of `remote` may have those of others.
     """
-    known: dict[str, Any] = {address: entry for found in left.values() for address, entry in found.upstream.items()}
-    known |= {address: found.entry for address, found in left.items() if found.entry is not None}
+    known: dict[str, Any] = {address: found.entry for address, found in left.items() if found.entry is not None}
+    # of two attempts at a stage that both went on, later steps got the one that Kubeflow counts
+    known |= {address: entry for found in left.values() for address, entry in found.upstream.items()}
     entries: dict[str, Entry] = {}
     project = read_with(folder, file, {})
     for stage in project.stages:
