@@ -330,6 +330,26 @@ def test_a_stage_without_a_key_only_resumes_its_own_run(flowers, remote):
     assert any(path.read_bytes() == b"from 2" for path in objects(remote))
 
 
+BUSY = """
+import itertools, os, pathlib, subprocess, sys, time
+if sys.argv[1] != "busy":
+    subprocess.Popen([sys.executable, __file__, "busy"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    pathlib.Path(sys.argv[2]).write_text("{}")
+else:
+    end = time.monotonic() + 5
+    os.mkdir("busy")
+    for number in itertools.takewhile(lambda _: time.monotonic() < end, itertools.count()):
+        open(f"busy/{number}", "w").close()
+"""
+
+
+def test_a_process_that_a_stage_leaves_behind_may_go_on_to_write(flowers, remote, monkeypatch, tmp_path):
+    monkeypatch.setenv("REPOSE_WORK", str(tmp_path))
+    (flowers / "count.py").write_text(BUSY)
+    steps.run("count", flowers, remote, ["made"])
+    assert steps.left(remote, "count")["state"] == "finished"
+
+
 # --- the command line
 
 

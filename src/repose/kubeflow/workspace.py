@@ -32,7 +32,9 @@ def image_project() -> Path:
 @contextmanager
 def workspace(project: Path, task: Task) -> Iterator[Path]:
     """Copy a project's folder without git, with the task's remote as DVC's, for the duration of the block."""
-    with tempfile.TemporaryDirectory(prefix="repose-step-", dir=os.environ.get(WORK)) as made:
+    with tempfile.TemporaryDirectory(
+        prefix="repose-step-", dir=os.environ.get(WORK), ignore_cleanup_errors=True
+    ) as made:
         folder = Path(made) / "project"
         with disk_errors_named(folder):
             shutil.copytree(project, folder, ignore=_ignored, symlinks=True)
