@@ -87,6 +87,17 @@ def test_a_pod_that_was_killed_has_failed(image, remote, monkeypatch):
     assert left["judge"][0] == "not run"
 
 
+def test_an_error_that_is_none_of_ours_is_in_the_record(image, remote, monkeypatch):
+    def stale(*_: object) -> None:
+        raise OSError(116, "Stale file handle", "/cache/files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("repose.kubeflow.step.read_entries", stale)
+        with pytest.raises(OSError, match="Stale"):
+            steps.run("count", image, remote, ["made"])
+    assert states(steps.write_record(image, remote))["count"] == ("failed", "OSError(116, 'Stale file handle')")
+
+
 def test_of_two_attempts_that_went_on_the_record_has_what_later_steps_got(image, remote):
     run_all(image, remote)
     report = remote / "kubeflow" / "runs" / "run-1" / "stages" / "count.json"

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from repose.config import parse_yaml
-from repose.errors import ReposeError
+from repose.errors import ReposeError, without_secrets
 from repose.kubeflow import run_cache
 from repose.kubeflow.artifacts import hand_on
 from repose.kubeflow.entries import Entry, lock_file, read_entries, to_json
@@ -54,8 +54,9 @@ def run_step(task: Task, image: Path) -> None:
                 left |= {"state": "finished", "how": how, "entry": entry}
                 entries |= {task.stage: entry}
                 hand_on(task, read_with(folder, file_of(task.stage), entries), entries, remote)
-        except ReposeError as error:
-            left |= {"state": "failed", "message": str(error)}
+        except Exception as error:
+            message = str(error) if isinstance(error, ReposeError) else without_secrets(repr(error))
+            left |= {"state": "failed", "message": message}
             raise
         finally:
             left["seconds"] = round(time.monotonic() - began, 1)
