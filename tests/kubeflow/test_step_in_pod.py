@@ -330,6 +330,15 @@ def test_a_stage_without_a_key_only_resumes_its_own_run(flowers, remote):
     assert any(path.read_bytes() == b"from 2" for path in objects(remote))
 
 
+def test_a_stage_s_own_transfers_have_boto_s_attempts(flowers, remote, monkeypatch):
+    (flowers / "count.py").write_text(
+        "import os, sys; open(sys.argv[2], 'w').write(str('AWS_MAX_ATTEMPTS' in os.environ))"
+    )
+    steps.run("count", flowers, remote, ["made"])
+    assert any(path.read_bytes() == b"False" for path in objects(remote))
+    assert os.environ["AWS_MAX_ATTEMPTS"] == "1"  # of the step's
+
+
 BUSY = """
 import itertools, os, pathlib, subprocess, sys, time
 if sys.argv[1] != "busy":

@@ -164,6 +164,14 @@ def test_outputs_that_cannot_be_pushed_leave_nothing_half_and_the_next_try_goes_
     over_s3.check_whole()
 
 
+@pytest.mark.parametrize("code", ["InternalError", "ServiceUnavailable"])
+def test_a_call_is_tried_again_after_an_error_of_the_server(over_s3, code):
+    paths = ("files/md5", "/runs/[0-9a-f]{2}/", "entries", "list-type=2", "count.json")
+    over_s3.storage.proxy.fail(*(Fault(status=500, code=code, paths=path, times=1) for path in paths))
+    over_s3.run("count")
+    over_s3.check_whole()
+
+
 def test_an_object_that_is_missing_or_has_changed_is_told_and_made_again(over_s3):
     over_s3.run("count")
     key = over_s3.key(MADE)

@@ -28,7 +28,7 @@ from repose.kubeflow.stages import Stage, file_of
 from repose.kubeflow.task import Task, apply_params, read_task
 from repose.kubeflow.unfinished import Unfinished
 from repose.kubeflow.variables import JOB, NODE
-from repose.kubeflow.workspace import bring, bring_earlier, image_project, read_with, workspace
+from repose.kubeflow.workspace import bring, bring_earlier, environment_of_the_pod, image_project, read_with, workspace
 from repose.storage.atomic import disk_errors_named
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say, show_messages
@@ -102,7 +102,8 @@ def run_node(task: Task, image: Path) -> None:
             return
         _fetch_inputs(image, project, stage, entries, remote)
         for command in [dvc_stage.cmd] if isinstance(dvc_stage.cmd, str) else dvc_stage.cmd:
-            done = subprocess.run(command, shell=True, cwd=dvc_stage.wdir, check=False)  # noqa: S602 (the stage's own command)
+            with environment_of_the_pod():
+                done = subprocess.run(command, shell=True, cwd=dvc_stage.wdir, check=False)  # noqa: S602 (the stage's own)
             if done.returncode:
                 raise ReposeError(f"The command of {stage.address} failed on this node: exit code {done.returncode}.")
 
@@ -141,7 +142,7 @@ def _reproduce(folder: Path, stage: Stage, remote: Remote) -> Entry:
     sys.stdout.flush()
     repo = open_repo(folder)
     try:
-        with chdir(folder):  # DVC takes relative paths from there
+        with chdir(folder), environment_of_the_pod():  # DVC takes relative paths from there
             repo.reproduce(targets=[stage.address], single_item=True)
     except DvcException as error:
         why = str(error.__cause__ or error).rstrip(".")

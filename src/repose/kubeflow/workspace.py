@@ -21,6 +21,8 @@ from repose.storage.listing import TamperedError, check_path
 from repose.storage.remote import LOST, NAME, Remote
 
 _LEFT_OUT = {".git", ".venv", "__pycache__"}
+_ATTEMPTS = "AWS_MAX_ATTEMPTS"  # of boto at a request
+_GIVEN = _ATTEMPTS in os.environ  # by the pod
 _LEFT_OUT_OF_DVC = {"cache", "tmp", "config.local"}  # of the folder .dvc
 
 
@@ -55,11 +57,12 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     from dvc.config import Config
 
     os.environ["DVC_NO_ANALYTICS"] = "1"
-    os.environ.setdefault("AWS_MAX_ATTEMPTS", "1")  # of boto; s3fs tries each of its calls again
+    os.environ.setdefault(_ATTEMPTS, "1")  # s3fs tries each of its calls again
     os.environ["DVC_SITE_CACHE_DIR"] = str(folder.parent / "site")
     (folder / ".dvc").mkdir(exist_ok=True)
     at: dict[str, Any] = {"url": remote, "verify": True}  # the content of what is fetched
     if remote.startswith("s3://"):
+        _try_again_if_s3_fails()
         at |= {"connect_timeout": 10, "read_timeout": 10} | ({"endpointurl": endpoint} if endpoint else {})
     cache = os.environ.get(CACHE) or str(folder / ".dvc" / "cache")  # not the project's own `cache.dir`
     # root can write through a link to the cache, whatever its permissions
@@ -68,6 +71,29 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
         config["core"] = {"no_scm": True, "remote": NAME, "analytics": False, "check_update": False}
         config["remote"] = {NAME: at}
         config["cache"] = {"type": links, "dir": cache}
+
+
+def _try_again_if_s3_fails() -> None:
+    """Have s3fs try a call again after errors of the server, such as InternalError. By itself it only does after SlowDown."""
+    from botocore.exceptions import ClientError
+    from s3fs.core import set_custom_error_handler
+
+    def is_the_server_s(error: Exception) -> bool:
+        about = error.response.get("ResponseMetadata", {}) if isinstance(error, ClientError) else {}
+        return bool(about.get("HTTPStatusCode", 0) >= 500)
+
+    set_custom_error_handler(is_the_server_s)
+
+
+@contextmanager
+def environment_of_the_pod() -> Iterator[None]:
+    """Take back what is for the step's own transfers, while a stage's command runs."""
+    ours = None if _GIVEN else os.environ.pop(_ATTEMPTS, None)
+    try:
+        yield
+    finally:
+        if ours is not None:
+            os.environ[_ATTEMPTS] = ours
 
 
 def read_with(folder: Path, file: str, entries: Mapping[str, Entry]) -> Project:
