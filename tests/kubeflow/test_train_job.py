@@ -246,6 +246,13 @@ def test_a_missing_right_is_told_with_its_rule(server, launch, verb, resource, g
     assert "in the namespace team (HTTP status 403: " in str(told.value)
 
 
+def test_a_quota_is_no_missing_right(server, launch):
+    quota = b'{"message": "trainjobs is forbidden: exceeded quota: team, used: count/trainjobs=4, limited: 4"}'
+    server.troubles = [(403, "application/json", quota)]
+    with pytest.raises(RemoteError, match=r"exceeded quota: .* 4\)\. See `nodes`"):
+        launch()
+
+
 def test_what_the_cluster_does_not_do_is_told(server, launch):
     server.forbidden = {("delete", "trainjobs")}
     assert (

@@ -149,7 +149,9 @@ class Cluster:
             why = body
         where = f"in the namespace {self._namespace}"
         what = f"Kubernetes did not {rule.verb} {rule.resource} {where} (HTTP status {status}: {message_of(why)})."
-        if status in (401, 403):
+        if status == 401 or (
+            status == 403 and f"cannot {rule.verb}" in str(why)
+        ):  # a quota or a webhook answers 403, too
             return (
                 f"{what} Give the run's service account a Role with the rule {{apiGroups: [{rule.group!r}], resources: "
                 f"[{rule.resource!r}], verbs: [{rule.verb!r}]}}. pipelines/README.md has all rules."
