@@ -192,6 +192,17 @@ def test_an_evicted_node_or_a_failed_job_ends_the_job(server, launch, look, mess
     assert len(server.deleted) == 1
 
 
+def test_a_pod_that_kubernetes_replaced_between_two_looks_ends_the_job_if_no_queue_did_it(server, launch):
+    other = pod(1) | {"metadata": pod(1)["metadata"] | {"name": "n1-again"}}
+    server.looks = [Look(pods=[pod(0), pod(1)]), Look(["Suspended"]), Look(pods=[pod(0), other]), Look(["Complete"])]
+    launch()
+    server.jobs.clear()
+    server.looks, server.lingers = [Look(pods=[pod(0), pod(1)]), Look(pods=[pod(0), other])], 1
+    with pytest.raises(ReposeError, match=r"node 2 of 2 was lost: Kubernetes deleted its pod n1, as"):
+        launch()
+    assert len(server.deleted) == 2
+
+
 def earlier(server: KubernetesServer, lingers: int) -> None:
     """Have a job of an earlier attempt; with `lingers`, it is being deleted for as many looks."""
     server.jobs[NAME], server.lingers = job(), lingers or server.lingers

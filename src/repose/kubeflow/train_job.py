@@ -86,6 +86,7 @@ class _Watch:
     def __init__(self, name: str, nodes: int, cluster: Cluster) -> None:
         self._name, self._nodes, self._cluster = name, nodes, cluster
         self._said: set[str] = set()
+        self._running: dict[int, str] = {}  # the pod of each node that was seen to run
         self._line = ""  # time of the last line of the log that was shown
 
     def is_done(self) -> bool:
@@ -111,12 +112,26 @@ class _Watch:
                 f"TrainJob {self._name} failed: {failure.get('reason')}: {failure.get('message')}. The log above, if there "
                 "is one, says more."
             )
+        suspended = _condition(job, "Suspended")
+        self._check_pods(pods, new=bool(suspended))
         running = sum(pod.status.phase == "Running" for pod in pods)
-        suspended = (
-            ", and the job is suspended (a queue decides when it starts)" if _condition(job, "Suspended") else ""
-        )
-        self._say_once(f"{running} of {self._nodes} nodes run{suspended}")
+        why = ", and the job is suspended (a queue decides when it starts)" if suspended else ""
+        self._say_once(f"{running} of {self._nodes} nodes run{why}")
         return False
+
+    def _check_pods(self, pods: Sequence[Any], *, new: bool) -> None:
+        """Check that no node's pod was replaced, as the others wait for the one that they began with."""
+        if new:
+            self._running.clear()
+        for pod in pods:
+            number, name = _number(pod), pod.metadata.name
+            if self._running.get(number, name) != name:
+                raise ReposeError(
+                    f"TrainJob {self._name}: node {number + 1} of {self._nodes} was lost: Kubernetes deleted its pod "
+                    f"{self._running[number]}, as it does when it evicts a pod or loses a machine. The job was stopped."
+                )
+            if pod.status.phase == "Running":
+                self._running[number] = name
 
     def _say_once(self, line: str) -> None:
         if line not in self._said:
