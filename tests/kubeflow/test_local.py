@@ -11,6 +11,7 @@ from unittest import mock
 import boto3
 import foreign
 import pytest
+from docker.errors import ImageNotFound
 
 import warm
 from repose.errors import ReposeError
@@ -129,6 +130,15 @@ def test_the_exit_code_of_a_container_is_never_lost_and_it_is_removed(capsys):
     removed = mock.call.remove(force=True)
     logs = mock.call.logs(stream=True)
     assert container.mock_calls == [logs, mock.call.wait(), removed, logs, removed]
+
+
+def test_an_image_that_docker_does_not_have():
+    client = mock.Mock()
+    client.containers.run.side_effect = ImageNotFound("pull access denied for flowers")
+    with pytest.raises(
+        ReposeError, match=r"does not run the image flowers:latest: pull access denied .*or use --runner sub"
+    ):
+        local.run_container(client, "flowers:latest", ["true"], {})
 
 
 def test_kfp_runs_its_containers_by_that_name():

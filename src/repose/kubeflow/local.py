@@ -123,8 +123,19 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
 
     This replaces KFP's function, which lets Docker remove the container when it ends. If Docker removes it before KFP asks for
     the exit code, KFP counts a failed task as succeeded.
+
+    Raises:
+        ReposeError: Docker does not find the image, or refuses to run it.
     """
-    container = client.containers.run(image, command, detach=True, volumes=volumes, **options)
+    from docker.errors import DockerException
+
+    try:
+        container = client.containers.run(image, command, detach=True, volumes=volumes, **options)
+    except DockerException as error:
+        raise ReposeError(
+            f"Docker does not run the image {image}: {' '.join(str(error).split()).removesuffix('.')}. Build or pull it, give "
+            "another one with --image, or use --runner subprocess."
+        ) from error
     try:
         for part in container.logs(stream=True):
             print(part.decode(errors="replace"), end="")
