@@ -223,7 +223,9 @@ def test_a_folder_that_never_holds_still(remote, work, monkeypatch):
     assert remote.names("kubeflow") == []
 
 
-@pytest.mark.parametrize("error", [ReposeError("lost"), OSError(28, "No space left"), tarfile.TarError("odd")])
+@pytest.mark.parametrize(
+    "error", [ReposeError("lost"), OSError(28, "No space left"), tarfile.TarError("odd"), RuntimeError("of a cloud")]
+)
 def test_a_push_that_fails_does_not_end_the_stage(remote, work, monkeypatch, capfd, error):
     failures: list[None] = []
 

@@ -14,7 +14,7 @@ import threading
 from pathlib import Path
 from types import TracebackType
 
-from repose.errors import ReposeError, SettingsError
+from repose.errors import ReposeError, SettingsError, without_secrets
 from repose.storage.remote import OWN, Remote
 from repose.terminal import say
 
@@ -114,8 +114,8 @@ class Unfinished:
         """Push. A failure is only logged, as the next copy tries again."""
         try:
             self.push()
-        except (ReposeError, OSError, tarfile.TarError) as error:
-            say(f"The unfinished work was not copied: {error}")
+        except Exception as error:  # each kind of remote has its own
+            say(f"The unfinished work was not copied: {without_secrets(str(error) or repr(error))}")
 
 
 def _linked(file: Path, place: Path) -> bool:
