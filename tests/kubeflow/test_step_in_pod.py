@@ -187,6 +187,18 @@ def test_a_stage_that_fails_pushes_nothing(flowers, remote):
     assert not (remote / "runs").exists()
 
 
+@pytest.mark.parametrize("error", [ReposeError("lost"), RuntimeError("of a cloud")])
+def test_the_error_of_the_stage_is_seen_if_its_report_cannot_be_written(flowers, remote, monkeypatch, capfd, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(step.Remote, "write", fail)
+    (flowers / "count.py").write_text("raise SystemExit(1)")
+    with pytest.raises(ReposeError, match="Stage count failed"):
+        steps.run("count", flowers, remote, ["made"])
+    assert capfd.readouterr().err.count(f"The run's record will lack this step: {error}") == 2
+
+
 def test_entries_that_are_missing_in_the_remote(flowers, remote, counted):
     shutil.rmtree(remote / "kubeflow" / "entries")
     with pytest.raises(ReposeError, match=r"has no intact kubeflow/entries/.*Did it use another remote"):

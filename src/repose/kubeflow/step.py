@@ -170,10 +170,10 @@ def _leave(task: Task, remote: Remote, left: Mapping[str, Any]) -> None:
     try:
         name = task.stage.replace("/", "|")
         remote.write(f"{OWN}/runs/{task.run}/stages/{name}.json", to_json(left))
-    except ReposeError as error:
+    except Exception as error:  # each kind of remote has its own
         if left.get("state") == "finished":
             raise
-        say(f"The run's record will lack this step: {error}")
+        say(f"The run's record will lack this step: {without_secrets(str(error) or repr(error))}")
 
 
 def main(run: Callable[[Task, Path], object], words: Sequence[str] | None = None) -> None:
