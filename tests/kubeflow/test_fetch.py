@@ -98,14 +98,17 @@ def test_an_error_that_is_none_of_ours_is_in_the_record(image, remote, monkeypat
     assert states(steps.write_record(image, remote))["count"] == ("failed", "OSError(116, 'Stale file handle')")
 
 
-def test_of_two_attempts_that_went_on_the_record_has_what_later_steps_got(image, remote):
+@pytest.mark.parametrize("state", ["finished", "failed", "started"])
+def test_of_two_attempts_that_went_on_the_record_has_what_later_steps_got(image, remote, state):
     run_all(image, remote)
     report = remote / "kubeflow" / "runs" / "run-1" / "stages" / "count.json"
     left = steps.left(remote, "count")
     (out,) = left["entry"]["outs"]
     got, out["md5"] = out["md5"], f"{'0' * 32}.dir"
-    report.write_text(json.dumps(left))  # as of a lost node that goes on after the second attempt
-    lock = yaml.safe_load(steps.write_record(image, remote)["locks"]["dvc.lock"])
+    report.write_text(json.dumps(left | {"state": state}))  # as of a lost node that goes on after the second attempt
+    record = steps.write_record(image, remote)
+    assert states(record)["count"] == ("finished", "run")
+    lock = yaml.safe_load(record["locks"]["dvc.lock"])
     assert [out["md5"] for out in lock["stages"]["count"]["outs"]] == [got]
 
 

@@ -154,13 +154,13 @@ def _states(
     project: Project, entries: Mapping[str, Entry], left: Mapping[str, Report], problem: str
 ) -> list[dict[str, Any]]:
     """The state of each stage; `problem` is what is wrong with the run's params."""
-    ended = []
+    ended, given = [], {address for found in left.values() for address in found.upstream}  # to later steps
     for stage in project.stages:
         found, done = left.get(stage.address), stage.address in entries
         if found is None:
             how = ("finished", "how", "taken from Kubeflow's cache") if done else ("not run", "message", problem)
-        elif found.state == "finished" and done:
-            how = "finished", "how", found.how
+        elif done and (found.state == "finished" or stage.address in given):
+            how = "finished", "how", found.how or "run"
         else:
             how = "failed", "message", _KILLED if found.state == "started" else found.message or _DAMAGED
         seconds = {"seconds": found.seconds} if found and found.seconds is not None else {}
