@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import foreign
 import pytest
@@ -12,6 +13,7 @@ import yaml
 from compiled import edit
 
 from repose.errors import ReposeError
+from repose.kubeflow import record
 from repose.kubeflow.fetch import fetch_run
 from repose.kubeflow.project import open_repo
 
@@ -61,6 +63,21 @@ def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image, remote):
     assert left["locks"] == earlier["locks"]
 
 
+def test_the_project_is_not_read_again_for_each_stage_that_kubeflow_took_from_its_cache(image, remote, monkeypatch):
+    stages = [f"part{number}" for number in range(4)]
+    made = {
+        name: {"cmd": f"echo {name} > {name}.txt", "deps": ["count.py"], "outs": [f"{name}.txt"]} for name in stages
+    }
+    (image / "dvc.yaml").write_text(yaml.safe_dump({"stages": made}))
+    for name in stages:
+        steps.run(name, image, remote, [f"{name}_txt"])
+    read = mock.Mock(side_effect=record.read_with)
+    monkeypatch.setattr(record, "read_with", read)
+    left = states(steps.write_record(image, remote, run="later"))
+    assert left == dict.fromkeys(stages, ("finished", "taken from Kubeflow's cache"))
+    assert read.call_count == 1
+
+
 def test_a_stage_reads_metrics_outside_dvc_s_cache_and_is_in_the_record(image, remote):
     pipeline = yaml.safe_load((image / "dvc.yaml").read_text())
     pipeline["stages"]["praise"] = {"cmd": "cp score.json praise.json", "deps": ["score.json"], "outs": ["praise.json"]}
@@ -106,9 +123,9 @@ def test_of_two_attempts_that_went_on_the_record_has_what_later_steps_got(image,
     (out,) = left["entry"]["outs"]
     got, out["md5"] = out["md5"], f"{'0' * 32}.dir"
     report.write_text(json.dumps(left | {"state": state}))  # as of a lost node that goes on after the second attempt
-    record = steps.write_record(image, remote)
-    assert states(record)["count"] == ("finished", "run")
-    lock = yaml.safe_load(record["locks"]["dvc.lock"])
+    found = steps.write_record(image, remote)
+    assert states(found)["count"] == ("finished", "run")
+    lock = yaml.safe_load(found["locks"]["dvc.lock"])
     assert [out["md5"] for out in lock["stages"]["count"]["outs"]] == [got]
 
 

@@ -120,11 +120,13 @@ def _entries(
     # of two attempts at a stage that both went on, later steps got the one that Kubeflow counts
     known |= {address: entry for found in left.values() for address, entry in found.upstream.items()}
     entries: dict[str, Entry] = {}
-    project = read_with(folder, file, {})
+    project = now = read_with(folder, file, {})
+    read = set[str]()  # the stages whose entries `now` has
     for stage in project.stages:
         entry = _own(stage, known[stage.address]) if stage.address in known else None
         if entry is None and remote and stage.address not in left and all(one in entries for one in stage.upstream):
-            now = read_with(folder, file, entries)
+            if not read.issuperset(stage.upstream):  # seldom: with hundreds of stages, each time takes a second
+                now, read = read_with(folder, file, entries), set(entries)
             wanted = run_cache.wanted(now, stage, entries, remote)
             entry = run_cache.find(remote, stage, wanted) if wanted is not None else None
         if entry is not None:
