@@ -219,6 +219,7 @@ def caused(error: Exception, cause: BaseException) -> Exception:
     (caused(OSError(errno.EBUSY, "Service Unavailable"), answer(503, "503")), "does not answer"),
     (answer(301, "PermanentRedirect"), "cannot look: .*PermanentRedirect"),
     (OSError(errno.EIO, "Input/output error\nmore."), r"cannot look: .*Input/output error more\.$"),
+    (type("HttpError", (Exception,), {"__module__": "gcsfs.retry"})("no, 412"), r"cannot look: no, 412\.$"),
     (ValueError("a defect"), "^None$"),
 ])  # fmt: skip
 def test_errors_of_a_remote_are_explained_and_defects_of_repose_are_not_hidden(error, message):

@@ -19,6 +19,7 @@ from repose.storage.listing import TamperedError, check_oid, parse_listing
 NAME = "repose-step"  # of the remote in the workspace of a step; a project's own would be merged with it
 OWN = "kubeflow"  # folder of repose's own files in the remote
 _LONGEST = 500  # maximum length of a server's message
+_CLOUDS = ("adlfs", "asyncssh", "azure", "gcsfs", "google", "sshfs", "webdav4")  # clients whose errors are no OSError
 _LARGEST = 128 * 2**20  # bytes of what is read into memory: repose's own files, lists of folders, metrics
 LOST = (
     "If an object is missing there (`dvc gc`) or damaged, run its stage again (`repose kfp submit --no-cache`), or `dvc push` "
@@ -239,7 +240,7 @@ def _explain(error: Exception, address: str, what: str) -> str | None:
         boto.BotoCoreError, OSError, ImportError, NotImplementedError, DvcException, AuthError, ConfigError,
         RemoteMissingDepsError,
     )  # fmt: skip
-    if response or caused_by(*known):
+    if response or caused_by(*known) or any(type(e).__module__.partition(".")[0] in _CLOUDS for e in chain):
         return f"The remote {address} cannot {what}: {reason}."
     return None
 
