@@ -250,6 +250,11 @@ def test_the_shared_cache_is_used(flowers, remote, monkeypatch):
     judge(flowers, remote, counted)
 
 
+def test_a_remote_whose_path_is_not_ascii(flowers, remote):
+    counted = steps.run("count", flowers, remote.rename(remote.with_name("josé's, #1")), ["made"])
+    assert counted.metadata["made"]["remote"].endswith("josé's, #1")
+
+
 def test_the_project_s_own_cache_folder_is_not_used(flowers, remote):
     foreign.dvc(flowers, "config", "cache.dir", str(flowers.parent / "own"))
     steps.run("count", flowers, remote, ["made"])

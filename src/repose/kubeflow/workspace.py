@@ -54,7 +54,7 @@ def _ignored(folder: str, names: list[str]) -> set[str]:
 
 def _configure(folder: Path, remote: str, endpoint: str) -> None:
     """Set up DVC in the copy: without git, with this remote and its own or the shared cache."""
-    from dvc.config import Config
+    from configobj import ConfigObj
 
     os.environ["DVC_NO_ANALYTICS"] = "1"
     os.environ.setdefault(_ATTEMPTS, "1")  # s3fs tries each of its calls again
@@ -67,10 +67,12 @@ def _configure(folder: Path, remote: str, endpoint: str) -> None:
     cache = os.environ.get(CACHE) or str(folder / ".dvc" / "cache")  # not the project's own `cache.dir`
     # root can write through a link to the cache, whatever its permissions
     links = "copy" if os.geteuid() == 0 else "reflink,hardlink,symlink,copy"
-    with Config(str(folder / ".dvc"), validate=False).edit("local") as config:
-        config["core"] = {"no_scm": True, "remote": NAME, "analytics": False, "check_update": False}
-        config["remote"] = {NAME: at}
-        config["cache"] = {"type": links, "dir": cache}
+    config = ConfigObj(encoding="utf-8")  # DVC itself writes only ASCII
+    config["core"] = {"no_scm": True, "remote": NAME, "analytics": False, "check_update": False}
+    config[f'remote "{NAME}"'] = at
+    config["cache"] = {"type": links, "dir": cache}
+    with (folder / ".dvc" / "config.local").open("wb") as file:
+        config.write(file)
 
 
 def _try_again_if_s3_fails() -> None:
