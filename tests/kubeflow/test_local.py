@@ -166,3 +166,21 @@ def test_sources_are_what_git_would_track(flowers):
     copied = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
     assert {"dvc.yaml", "params.yaml", "count.py", "petals.csv.dvc", ".dvc/config", "caf\udce9"} <= copied
     assert not {"secret", "made/petals.json", "petals.csv"} & copied
+
+
+def test_sources_in_a_submodule(flowers):
+    """An image, whose Dockerfile copies the project's folder, has them too."""
+    copy, library = flowers.parent / "copy", flowers.parent / "library"
+    library.mkdir()
+    (library / "shared.py").write_text("x")
+    for folder in (flowers, library):
+        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    subprocess.run(["git", "add", "."], cwd=library, check=True)
+    commit = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "x"]
+    subprocess.run(commit, cwd=library, check=True)
+    allowed = ["git", "-c", "protocol.file.allow=always"]
+    subprocess.run([*allowed, "submodule", "--quiet", "add", str(library), "vendor"], cwd=flowers, check=True)
+    local.copy_sources(flowers, copy)
+    assert (copy / "vendor" / "shared.py").read_text() == "x"
+    assert (copy / "dvc.yaml").is_file()
+    assert not (copy / "vendor" / ".git").exists()

@@ -70,18 +70,23 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: M
 
 
 def copy_sources(project: Path, to: Path) -> None:
-    """Copy the files that git tracks or would track, as an image holds them; links to files become files.
+    """Copy the files that git tracks (in submodules too) or would track, as an image holds them; links to files become files.
 
     Raises:
         ReposeError: the project is not in git, or git is not installed.
     """
     if not shutil.which("git"):
         raise ReposeError("Git, which knows the project's files, is not installed. Install it, or use --runner docker.")
-    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    done = subprocess.run(command, cwd=project, check=False, capture_output=True)  # noqa: S603
-    if done.returncode:
-        raise ReposeError(f"{project} is not a git repository: run `git init`, so that the project's files are known.")
-    for name in sorted({*filter(None, os.fsdecode(done.stdout).split("\0"))}):
+    names = set[str]()
+    for kind in (["--cached", "--recurse-submodules"], ["--others", "--exclude-standard"]):
+        command = ["git", "ls-files", "-z", *kind]
+        done = subprocess.run(command, cwd=project, check=False, capture_output=True)  # noqa: S603
+        if done.returncode:
+            raise ReposeError(
+                f"{project} is not a git repository: run `git init`, so that the project's files are known."
+            )
+        names.update(filter(None, os.fsdecode(done.stdout).split("\0")))
+    for name in sorted(names):
         file = project / name
         if file.is_file() or file.is_symlink():
             (to / name).parent.mkdir(parents=True, exist_ok=True)
