@@ -194,12 +194,15 @@ def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server, here):
         return subprocess.run(command, cwd=here, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
 
     assert "no git history. Commit, or give a --name" in error_of("upload")
-    git("init", "-q")
-    git("add", ".")
+    git("init", "-q", "..")  # of a repository with other folders
+    other = here.parent / "other.txt"
+    other.write_text("x")
+    git("add", ".", "../other.txt")
     git("commit", "-qm", "x")
     edit(here / "params.yaml", "scale: 2", "scale: 3")
     assert "uncommitted changes" in error_of("upload")
     git("commit", "-qam", "y")
+    other.write_text("y")
     commit = git("rev-parse", "HEAD")
     assert done("upload").stdout.strip() == commit
     assert f"flowers has a version {commit} already" in error_of("upload")

@@ -274,18 +274,15 @@ def _order(
 
 
 def _commit() -> str:
-    """The commit of this folder's project, without uncommitted changes."""
+    """The commit of this folder's project, without uncommitted changes; the repository may have some in other folders."""
     if not shutil.which("git"):
         raise ReposeError("A version is named by its commit, but git is not installed. Install it, or give a --name.")
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude", "*"]
-    done = subprocess.run(command, check=False, text=True, capture_output=True)  # noqa: S603
-    commit = done.stdout.strip()
-    if not commit or commit.endswith("-dirty"):
+    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "."], check=False, capture_output=True).returncode:  # noqa: S607
         raise ReposeError(
             "A version is named by its commit, but this folder has uncommitted changes or no git history. Commit, or give "
             "a --name."
         )
-    return commit
+    return subprocess.run(["git", "rev-parse", "HEAD"], check=True, text=True, capture_output=True).stdout.strip()  # noqa: S607
 
 
 def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
