@@ -1,5 +1,6 @@
 """The compiled pipeline of foreign projects on this machine, and `repose kfp` as a user has it."""
 
+import errno
 import inspect
 import json
 import os
@@ -184,3 +185,10 @@ def test_sources_in_a_submodule(flowers):
     assert (copy / "vendor" / "shared.py").read_text() == "x"
     assert (copy / "dvc.yaml").is_file()
     assert not (copy / "vendor" / ".git").exists()
+
+
+def test_a_full_temporary_folder(flowers):
+    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
+    plan, full = plan_for(read_project(flowers), None), OSError(errno.ENOSPC, "No space left on device")
+    with mock.patch("shutil.copy2", side_effect=full), pytest.raises(ReposeError, match="No space left on the disk"):
+        local.run_local(plan, remote="/remote", endpoint="", docker=False, values={})

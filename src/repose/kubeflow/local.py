@@ -23,7 +23,7 @@ from repose.errors import ReposeError
 from repose.kubeflow.components import pipeline_of, text_of
 from repose.kubeflow.plan import Plan
 from repose.kubeflow.variables import RUN
-from repose.storage.atomic import temporary_folder
+from repose.storage.atomic import disk_errors_named, temporary_folder
 
 _MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner looks for in a command
 
@@ -39,12 +39,12 @@ def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: M
         values: Values of parameters that differ from the defaults.
 
     Raises:
-        ReposeError: Docker is not running, or see `copy_sources`.
+        ReposeError: Docker is not running, the disk of the temporary folder is full, or see `copy_sources`.
     """
     from kfp import components, local
 
     run = f"local-{secrets.token_hex(6)}"
-    with temporary_folder() as root:
+    with temporary_folder() as root, disk_errors_named(root):
         file, artifacts, place = root / "pipeline.yaml", root / "artifacts", root / "workspace"
         text = text_of(pipeline_of(plan))
         file.write_text(text if docker else _for_subprocesses(text), "utf-8")
