@@ -174,7 +174,7 @@ def test_a_gpu_without_enough_memory_is_a_message(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="1"):
         cli.main()
     assert capsys.readouterr().err.startswith(
-        "repose: The GPU has too little free memory (CUDA out of memory. Tried to allocate 20.00 GiB). End other programs"
+        "repose: The GPU is out of memory (CUDA out of memory. Tried to allocate 20.00 GiB). Stop other programs"
     )
 
 

@@ -392,7 +392,7 @@ def main() -> None:
             raise
         what = str(error).partition(" GPU ")[0].rstrip(".")
         say(
-            f"repose: The GPU has too little free memory ({what}). End other programs on it, give it less at once (train: "
+            f"repose: The GPU is out of memory ({what}). Stop other programs that use it, reduce the work per step (train: "
             "items_per_step or max_photos of the system; keypoints: network.batch), or use the device cpu."
         )
         sys.exit(1)

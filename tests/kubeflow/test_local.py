@@ -137,7 +137,7 @@ def test_an_image_that_docker_does_not_have():
     client = mock.Mock()
     client.containers.run.side_effect = ImageNotFound("pull access denied for flowers")
     with pytest.raises(
-        ReposeError, match=r"does not run the image flowers:latest: pull access denied .*or use --runner sub"
+        ReposeError, match=r"cannot run the image flowers:latest: pull access denied .*or use --runner sub"
     ):
         local.run_container(client, "flowers:latest", ["true"], {})
 

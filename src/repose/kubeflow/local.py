@@ -138,7 +138,7 @@ def run_container(client: Any, image: str, command: Sequence[str], volumes: Mapp
         container = client.containers.run(image, command, detach=True, volumes=volumes, **options)
     except DockerException as error:
         raise ReposeError(
-            f"Docker does not run the image {image}: {' '.join(str(error).split()).removesuffix('.')}. Build or pull it, give "
+            f"Docker cannot run the image {image}: {' '.join(str(error).split()).removesuffix('.')}. Build or pull it, give "
             "another one with --image, or use --runner subprocess."
         ) from error
     try:

@@ -259,7 +259,7 @@ def _kind(value: Any) -> str:
 
 
 def _quoted(text: str) -> str:
-    """The text in double quotes of YAML, whose escapes are Python's. JSON has two escapes for a sign above U+FFFF."""
+    """The text in double quotes, with YAML's escapes, as Python writes them. JSON's for characters above U+FFFF are others."""
     escaped = text.encode("unicode_escape").decode().replace('"', '\\"')
     return f'"{escaped}"'
 

@@ -89,7 +89,7 @@ def _try_again_if_s3_fails() -> None:
 
 @contextmanager
 def environment_of_the_pod() -> Iterator[None]:
-    """Take back what is for the step's own transfers, while a stage's command runs."""
+    """Restore the pod's environment variables in the block, in which a stage's command runs."""
     ours = None if _GIVEN else os.environ.pop(_ATTEMPTS, None)
     try:
         yield
