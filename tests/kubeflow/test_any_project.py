@@ -162,12 +162,16 @@ def test_a_kept_output_for_git_starts_as_it_is_in_the_image(tmp_path):
     assert steps.run("a", folder, tmp_path / "remote", ["log"]).metadata["log"]["size"] == 4
 
 
-@pytest.mark.parametrize("item", ["llama:7b", "org/bert"])
-def test_an_item_with_a_colon_or_slash_is_compiled_and_runs(tmp_path, item):
-    stage = '{foreach: ["llama:7b", "org/bert"], do: {cmd: "mkdir -p ${item} && touch ${item}/x", outs: ["${item}"]}}'
-    folder = foreign.write(tmp_path / "models", {"dvc.yaml": f"stages: {{pull: {stage}}}\n"})
-    assert folder / "components/pull/component.yaml" in compiler.compiled(read_project(folder))
-    steps.run(f"pull@{item}", folder, tmp_path / "remote", ["item"])
-    record = steps.write_record(folder, tmp_path / "remote", pipeline="models")
-    assert [stage["stage"] for stage in record["stages"] if stage["state"] == "finished"] == [f"pull@{item}"]
-    assert list(parse_yaml(record["locks"]["dvc.lock"])["stages"]) == [f"pull@{item}"]
+@pytest.mark.parametrize("item", ["llama:7b", "org/bert", "pull"])
+@pytest.mark.parametrize("file", ["dvc.yaml", "lr=1/dvc.yaml"])
+def test_an_item_with_a_colon_or_slash_or_the_name_of_a_stage_is_compiled_and_runs(tmp_path, item, file):
+    pull = f'{{foreach: ["{item}", "b"], do: {{cmd: "mkdir -p ${{item}} && touch ${{item}}/x", outs: ["${{item}}"]}}}}'
+    use = f'pull: {{cmd: "ls {item} > used", deps: ["{item}"], outs: [used]}}'
+    folder = foreign.write(tmp_path / "models", {file: f"stages: {{get: {pull}, {use}}}\n"})
+    assert (folder / "components" / file).parent / "get/component.yaml" in compiler.compiled(read_project(folder, file))
+    above = "" if file == "dvc.yaml" else f"{file}:"
+    got = steps.run(f"{above}get@{item}", folder, tmp_path / "remote", ["item"])
+    steps.run(f"{above}pull", folder, tmp_path / "remote", ["used"], inputs=[got.entry])
+    record = steps.write_record(folder, tmp_path / "remote", pipeline="models", file=file)
+    done = [stage["stage"].removeprefix(above) for stage in record["stages"] if stage["state"] == "finished"]
+    assert done == list(parse_yaml(record["locks"][file.replace("yaml", "lock")])["stages"]) == [f"get@{item}", "pull"]

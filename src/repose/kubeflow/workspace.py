@@ -158,7 +158,7 @@ def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths:
     with chdir(project.folder):  # DVC takes relative paths from there
         try:
             if targets:
-                project.repo.pull(targets=sorted(targets), force=True)
+                project.repo.pull(targets=[f"./{path}" for path in sorted(targets)], force=True)  # not names of stages
             for path, out in uncached.items():
                 if any(contains(path, p) or contains(p, path) for p in wanted):
                     _check_out_uncached(project, remote, path, out)
