@@ -69,7 +69,7 @@ def test_an_output_has_one_type_for_all_items_of_a_component(tmp_path):
 
 # --- the run form
 
-EXPOSED = "expose:\n  scale: null\n  labels: Which labels.\n"
+EXPOSED = "expose:\n  scale: null\n  labels: |\n    Which\n    labels.\n"
 
 
 def test_the_run_form_has_the_remote_the_overrides_and_what_is_exposed(flowers):

@@ -192,6 +192,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
     ({"meta": {"kfp": {"outs": {"xx": "Dataset"}}}}, {}, r"xx is not an output of the stage\. Did you mean 'x'"),
     ({"meta": {"kfp": {"outs": {"x": {"name": "best-model"}}}}}, {}, "'best-model' is not a name for Kubeflow"),
     ({"meta": {"kfp": {"outs": {"x": {"name": "import"}}}}}, {}, "'import' is not a name for Kubeflow"),
+    ({"meta": {"kfp": "gpu"}}, {}, r"fit: meta\.kfp should be a mapping, not 'gpu'"),
     ({"meta": {"kfp": {"cpus": 1}}}, {}, r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
     ({"meta": {"kfp": {"cpu": "many"}}}, {}, r"meta\.kfp\.cpu: 'many' is not an amount in Kubernetes' notation"),
     (

@@ -280,10 +280,8 @@ def _over(layer: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _without_null(layer: Mapping[str, Any]) -> dict[str, Any]:
+def _without_null(layer: Any) -> Any:
     """The layer without the keys that null removes from those below it."""
-    return {
-        key: _without_null(value) if isinstance(value, Mapping) else value
-        for key, value in layer.items()
-        if value is not None
-    }
+    if not isinstance(layer, Mapping):
+        return layer
+    return {key: _without_null(value) for key, value in layer.items() if value is not None}

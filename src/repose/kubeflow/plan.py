@@ -121,7 +121,7 @@ def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> 
         params = files[file] = files.get(file) or ParamsFile.read(project.folder / file)
         text = to_text(params[key])
         project.check_changeable(address, f"{where}:")
-        if not (text_of := description or params.comment(key)):
+        if not (text_of := " ".join((description or params.comment(key)).split())):
             raise SettingsError(f"{where}: {address} has no comment in the params file. Describe it here.")
         prefix = f"{file.rpartition('.')[0]} " if ":" in address else ""
         found.append(Exposed(name_of(prefix + key), file, key, text, text_of))
