@@ -227,6 +227,8 @@ _, _, scores, report = map(pathlib.Path, sys.argv)
 scores.mkdir()
 (scores / "a.json").write_text('{"b": 1}')
 (scores / "c.yaml").write_text("day: 2024-01-02")
+(scores / "d").mkdir()
+(scores / "d" / "a.json").write_text('{"b": 2}')
 report.touch()
 """
 
@@ -236,7 +238,8 @@ def test_a_folder_of_metrics_of_which_one_has_a_date(flowers, remote, counted):
         edit(flowers / "dvc.yaml", name, name.replace(".json", ""))
     (flowers / "judge.py").write_text(WRITES_A_FOLDER)
     judged = steps.run("judge", flowers, remote, ["report_html", "score"], inputs=[counted.entry])
-    assert {key: value for key, value in judged.metadata["score"].items() if not isinstance(value, str)} == {"a.b": 1}
+    numbers = {key: value for key, value in judged.metadata["score"].items() if not isinstance(value, str)}
+    assert numbers == {"a.b": 1, "d.a.b": 2}
     assert (judged.files["score"] / "c.yaml").is_file()
 
 
@@ -287,6 +290,8 @@ def test_a_stage_on_several_nodes(flowers, remote, monkeypatch):
 
     place = flowers.parent / "artifacts"
     words = steps.words("count", place, remote, ["made"], params={"labels": ["$(HOME)"]})
+    edit(flowers / "dvc.yaml", "- mkdir -p made", "- '[[ $DVC_STAGE = count ]] && mkdir -p made'")
+    monkeypatch.setenv("SHELL", shutil.which("bash") or "")  # which DVC uses
     monkeypatch.setattr(nodes, "run", run)
     monkeypatch.setattr(sys, "argv", ["step", *words])
     needs = Needs(nodes=2, cpu="4", accelerator=Accelerator("nvidia.com/gpu", 8))
@@ -345,6 +350,16 @@ def test_a_stage_without_a_key_only_resumes_its_own_run(flowers, remote):
     assert len(list((remote / "kubeflow" / "unfinished").iterdir())) == 2
     steps.run("count", flowers, remote, ["made"], run="run-2")
     assert any(path.read_bytes() == b"from 2" for path in objects(remote))
+
+
+def test_unfinished_work_of_another_param_named_size_is_not_resumed(flowers, remote):
+    edit(flowers / "dvc.yaml", 'cpu: "1"', "unfinished: .work")
+    (flowers / "count.py").write_text(RESUMING.replace("time.sleep(600)", "sys.exit(1)"))
+    for size in (1, 2):
+        (flowers / "params.yaml").write_text(f"scale: {{size: {size}}}\nlabels: []\nprecise: false\n")
+        with pytest.raises(ReposeError, match="Stage count failed"):
+            steps.run("count", flowers, remote, ["made"])
+    assert len(list((remote / "kubeflow" / "unfinished").iterdir())) == 2
 
 
 def test_a_stage_s_own_transfers_have_boto_s_attempts(flowers, remote, monkeypatch):

@@ -46,7 +46,9 @@ def hand_on(task: Task, project: Project, entries: Mapping[str, Entry], remote: 
         about |= {"nfiles": facts[path].get("nfiles", 1), "stage": stage.address}
         metadata[name] = about
         if kind.type == "Metrics":  # Kubeflow's "Compare runs" shows all numbers, so DVC's are written as text
-            metadata[name] = {key: str(value) for key, value in about.items()} | _numbers(project.folder, metrics[path])
+            metadata[name] = {key: str(value) for key, value in about.items()} | _numbers(
+                project.folder, path, metrics[path]
+            )
         _write(files[name], project.folder / shown[path] if shown[path] else None, about)
     report(task, write_entries(remote, entries), metadata)
 
@@ -73,8 +75,8 @@ def _write(file: Path, source: Path | None, about: Mapping[str, Any]) -> None:
         )
 
 
-def _numbers(folder: Path, files: Sequence[str]) -> dict[str, float]:
-    """The finite numbers of metrics files by their dotted keys, after the file's name unless there is one file of keys.
+def _numbers(folder: Path, out: str, files: Sequence[str]) -> dict[str, float]:
+    """The finite numbers of an output's metrics files by dotted keys, after the file's path unless there is one file of keys.
 
     Kubeflow rejects others. A file may be missing, as DVC does not ask for it. A file that cannot be read has no numbers.
     """
@@ -87,7 +89,8 @@ def _numbers(folder: Path, files: Sequence[str]) -> dict[str, float]:
             say(f"Kubeflow gets no numbers of {path.relative_to(folder)}: {error}")
             continue
         unnamed = given == [path] and isinstance(values, Mapping)
-        found |= _flat(values, "" if unnamed else f"{path.stem}.")
+        name = ".".join([*path.relative_to(folder / out).parts[:-1], path.stem])
+        found |= _flat(values, "" if unnamed else f"{name}.")
     return found
 
 

@@ -54,6 +54,13 @@ def key_of(entry: Entry) -> str:
     return str(_get_cache_hash(copy.deepcopy(entry), key=True))  # numbers stay numbers as keys: they sort differently
 
 
+def full_key_of(entry: Entry) -> str:
+    """The key of a stage's entry and all its params; DVC's key leaves out those that are named size or nfiles."""
+    from dvc.utils import dict_sha256
+
+    return str(dict_sha256([key_of(entry), entry.get("params")]))
+
+
 def find(remote: Remote, stage: Stage, wanted: Entry) -> Entry | None:
     """The entry of a stage in the remote's run-cache, if it is intact and the remote has all its objects."""
     for name in remote.names(_folder(wanted)):
@@ -100,13 +107,10 @@ def _checked(content: bytes, stage: Stage, wanted: Entry, where: str) -> Entry |
     Raises:
         TamperedError: it is not an entry of the stage under its key.
     """
-    from dvc.utils import dict_sha256
-
     try:
         entry = check_outs(stage, check_entry(parse_yaml(content.decode()), where), where)
     except ValueError as error:
         raise TamperedError(f"{where} is not an entry of a run-cache ({error!r:.200})") from None
     if key_of(entry) != key_of(wanted):
         raise TamperedError(f"{where} is an entry of other inputs than {stage.address} has")
-    same = dict_sha256(entry.get("params")) == dict_sha256(wanted.get("params"))
-    return entry if same else None  # DVC's key leaves out all params that are named size or nfiles
+    return entry if full_key_of(entry) == full_key_of(wanted) else None

@@ -8,7 +8,6 @@ from the remote, runs `dvc repro --single-item`, pushes the outputs and the run-
 """
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -89,23 +88,25 @@ def run_node(task: Task, image: Path) -> None:
     Raises:
         ReposeError: the stage or the remote failed.
     """
+    from dvc.stage.exceptions import StageCmdFailedError
+    from dvc.stage.run import cmd_run
+
     with workspace(image, task) as folder:
         apply_params(folder, task)
         remote = Remote(open_repo(folder))
         entries = read_entries(remote, task.entries)
         project = read_with(folder, file_of(task.stage), entries)
         stage = project[task.stage]
-        dvc_stage = project.dvc_stage(task.stage)
         if is_first():
             wanted = run_cache.wanted(project, stage, entries, remote)
             leave_entry(task, remote, _make(image, task, project, entries, remote, wanted))
             return
         _fetch_inputs(image, project, stage, entries, remote)
-        for command in [dvc_stage.cmd] if isinstance(dvc_stage.cmd, str) else dvc_stage.cmd:
-            with environment_of_the_pod():
-                done = subprocess.run(command, shell=True, cwd=dvc_stage.wdir, check=False)  # noqa: S602 (the stage's own)
-            if done.returncode:
-                raise ReposeError(f"The command of {stage.address} failed on this node: exit code {done.returncode}.")
+        try:
+            with chdir(folder), environment_of_the_pod():  # DVC takes relative paths from there
+                cmd_run(project.dvc_stage(task.stage))
+        except StageCmdFailedError as error:
+            raise ReposeError(f"The command of {stage.address} failed on this node: {error}.") from None
 
 
 def _make(
@@ -119,8 +120,8 @@ def _make(
     kept = needs_of(stage, Environment()).unfinished
     if kept is None:
         return _reproduce(folder, stage, remote)
-    # without a key, only this run's own work is known to be of the same params and code
-    key = run_cache.key_of(wanted) if wanted is not None else f"{task.run}-{stage.address.replace('/', '|')}"
+    # without an entry, only this run's own work is known to be of the same params and code
+    key = f"{task.run}-{stage.address.replace('/', '|')}" if wanted is None else run_cache.full_key_of(wanted)
     unfinished = Unfinished(folder / stage.resolve(kept), key, remote)
     if unfinished.restore():
         say(f"{stage.address}: resuming from the unfinished work in {remote.address}")
@@ -142,7 +143,7 @@ def _reproduce(folder: Path, stage: Stage, remote: Remote) -> Entry:
     sys.stdout.flush()
     repo = open_repo(folder)
     try:
-        with chdir(folder), environment_of_the_pod():  # DVC takes relative paths from there
+        with chdir(folder), environment_of_the_pod():
             repo.reproduce(targets=[stage.address], single_item=True)
     except DvcException as error:
         why = str(error.__cause__ or error).rstrip(".")
