@@ -202,6 +202,10 @@ def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server, here):
     edit(here / "params.yaml", "scale: 2", "scale: 3")
     assert "uncommitted changes" in error_of("upload")
     git("commit", "-qam", "y")
+    new = here / "new.py"
+    new.touch()  # which an image would have
+    assert "uncommitted changes" in error_of("upload")
+    new.unlink()
     other.write_text("y")
     commit = git("rev-parse", "HEAD")
     assert done("upload").stdout.strip() == commit

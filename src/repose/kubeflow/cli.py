@@ -277,12 +277,16 @@ def _commit() -> str:
     """The commit of this folder's project, without uncommitted changes; the repository may have some in other folders."""
     if not shutil.which("git"):
         raise ReposeError("A version is named by its commit, but git is not installed. Install it, or give a --name.")
-    if subprocess.run(["git", "diff", "--quiet", "HEAD", "--", "."], check=False, capture_output=True).returncode:  # noqa: S607
+    commit, changes = (
+        subprocess.run(["git", *words], check=False, text=True, capture_output=True)  # noqa: S603, S607
+        for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--", "."])
+    )
+    if commit.returncode or changes.returncode or changes.stdout:
         raise ReposeError(
             "A version is named by its commit, but this folder has uncommitted changes or no git history. Commit, or give "
             "a --name."
         )
-    return subprocess.run(["git", "rev-parse", "HEAD"], check=True, text=True, capture_output=True).stdout.strip()  # noqa: S607
+    return commit.stdout.strip()
 
 
 def _values(plan: "Plan", texts: Sequence[str]) -> dict[str, str]:
