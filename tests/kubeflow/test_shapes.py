@@ -246,6 +246,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
         {"p.toml": "d = 2026-01-01"},
         "p.toml: d is datetime.date.*, which dvc.lock cannot hold",
     ),
+    ({"params": ["a"]}, {"params.yaml": "a: {1: 2, b: 3}"}, "params.yaml: a is .*, which dvc.lock cannot hold.*its keys"),
     (
         {"params": [{"p.toml": ["d"]}]},
         {"p.toml": "d ="},

@@ -262,10 +262,10 @@ def _check_params(repo: Any, stages: Sequence[Stage]) -> None:
                 raise ReposeError(f"Stage {addresses[key]}: {file} {what}, which the stage lists under params.{why}")
         for key, value in found.items():
             try:
-                json.dumps(value)
+                json.dumps(value, sort_keys=True)  # as DVC does; numbers and texts have no order
             except TypeError:
                 raise ReposeError(
-                    f"{file}: {key} is {value!r}, which dvc.lock cannot hold. Put it in quotes."
+                    f"{file}: {key} is {value!r}, which dvc.lock cannot hold. Put it, or its keys, in quotes."
                 ) from None
 
 
