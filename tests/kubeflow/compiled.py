@@ -9,6 +9,7 @@ import yaml
 
 from repose.kubeflow import compiler
 from repose.kubeflow.components import pipeline_of, text_of
+from repose.kubeflow.plan import Plan, Task
 from repose.kubeflow.project import Project, read_project
 from repose.kubeflow.stages import address_of as address_in_dvc
 from repose.kubeflow.stages import is_pipeline
@@ -89,6 +90,11 @@ def text_for(project: Project, environment: str | None = None) -> str:
 def compile_(folder: Path, environment: str | None = None, file: str = "dvc.yaml") -> Pipeline:
     """The compiled pipeline of a folder, read back."""
     return read(text_for(read_project(folder, file), environment))
+
+
+def task_of(plan: Plan, address: str) -> Task:
+    """The task of a stage."""
+    return next(task for task in plan.tasks if task.stage.address == address)
 
 
 def environment(folder: Path, text: str, name: str = "show") -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import foreign
 import pytest
 from backend import faults, without_run_id
-from compiled import RECORD, Pipeline, compile_, edges_of_dvc, edit, environment, read, reduced, text_for
+from compiled import RECORD, Pipeline, compile_, edges_of_dvc, edit, environment, read, reduced, task_of, text_for
 
 from repose.errors import ReposeError
 from repose.kubeflow import compiler
@@ -28,9 +28,7 @@ def test_the_graph_is_that_of_dvc_and_containers_get_what_kubeflow_resolves(proj
     assert made.edges == reduced(edges_of_dvc(found)) != set()
     assert faults(text) == without_run_id(text, "REPOSE_RUN") == []
     assert {container["args"][-1] for container in made.containers.values()} == {"{{$}}"}
-    of_groups = {
-        str(container) for container in made.containers.values()
-    }  # items of a foreach or matrix are of one component
+    of_groups = {str(container) for container in made.containers.values()}  # items of a foreach are of one component
     assert len(of_groups) == len(compiler.plan_for(found, None).groups) + 1
 
 
@@ -54,7 +52,7 @@ def test_types_names_pages_and_exports_can_be_given(tmp_path):
     meta = "{kfp: {outs: {nets: Dataset, rows: {type: HTML, name: table, page: a.html}, read.md: {export: true}}}}"
     foreign.write(tmp_path, {"dvc.yaml": f"stages: {{make: {{cmd: x, outs: [nets, rows, read.md], meta: {meta}}}}}\n"})
     plan = compiler.plan_for(read_project(tmp_path), None)
-    outs = {str(out.name): out for out in plan["make"].outputs}
+    outs = {str(out.name): out for out in task_of(plan, "make").outputs}
     assert (outs["nets"].type, outs["table"].type, outs["table"].page) == ("Dataset", "HTML", "a.html")
     assert (outs["read_md"].type, outs["read_md"].export, outs["nets"].export) == ("Markdown", True, False)
 
@@ -125,8 +123,9 @@ def test_what_is_not_current_is_told_and_what_is_stale_goes(flowers):
     (flowers / "components" / "own" / "component.yaml").write_text("name: somebody's own\n")
     project = read_project(flowers)
     changed = {str(path.relative_to(flowers)) for path in compiler.not_current(project)}
-    assert changed == {f"components/{name}/component.yaml" for name in ("judge", "decide")} | {
-        "pipelines/pipeline.yaml"
+    assert changed == {
+        "pipelines/pipeline.yaml",
+        *(f"components/{name}/component.yaml" for name in ("judge", "decide")),
     }
     compiler.write_all(project)
     assert compiler.not_current(project) == []
@@ -252,28 +251,21 @@ def test_an_environment_lies_over_the_base_and_a_given_image_over_both(flowers):
     assert made.platform["count"]["podMetadata"]["labels"] == {"x": "one", "y": "two"}
     assert set(made.parameters) == {"remote", "endpoint", "overrides", "labels"}  # the lists are not merged
     assert compiler.plan_for(project, "show", "mine:3").image == "mine:3"
-    assert compiler.plan_for(project, None)["count"].meta.cpu == "1"  # dvc.yaml's, over the base's defaults
-
-
-def test_an_environment_removes_what_the_base_gives(flowers):
-    base = "endpoint: http://minio:9000\nservice_account: runner\ndigest_required: true\nexpose: {scale: null}\n"
-    (flowers / "pipelines").mkdir()
-    (flowers / "pipelines" / "base.yaml").write_text(base)
-    environment(flowers, "endpoint: null\nservice_account: null\ndigest_required: false\nexpose: {}\n")
-    found = compiler.environment_of(flowers, "show")
-    assert (found.endpoint, found.service_account, found.digest_required, found.expose) == (None, None, False, {})
+    assert task_of(compiler.plan_for(project, None), "count").meta.cpu == "1"  # dvc.yaml's, over the base's defaults
 
 
 def test_null_removes_what_is_below_it_wherever_it_stands(flowers):
     (flowers / "pipelines").mkdir()
-    base = "defaults: {retries: {count: 1}, env: {A: a, B: b}}\nstages: {count: {cpu: '4'}, judge: {cpu: '2'}}\n"
+    base = "endpoint: http://minio:9000\nservice_account: runner\ndigest_required: true\nexpose: {scale: null}\n"
+    base += "defaults: {retries: {count: 1}, env: {A: a, B: b}}\nstages: {count: {cpu: '4'}, judge: {cpu: '2'}}\n"
     (flowers / "pipelines" / "base.yaml").write_text(base)
-    environment(
-        flowers, "defaults: {env: {A: null}}\nstages: {count: {retries: null}, judge: {env: null, cpu: null}}\n"
-    )
+    text = "endpoint: null\nservice_account: null\ndigest_required: false\nexpose: {}\ndefaults: {env: {A: null}}\n"
+    environment(flowers, text + "stages: {count: {retries: null}, judge: {env: null, cpu: null}}\n")
     compiler.write_pipeline(read_project(flowers), "show")
     plan = compiler.plan_for(read_project(flowers), "show")
-    metas = [plan[name].meta for name in ("count", "judge")]
+    found = plan.environment
+    assert (found.endpoint, found.service_account, found.digest_required, found.expose) == (None, None, False, {})
+    metas = [task_of(plan, name).meta for name in ("count", "judge")]
     assert [(meta.retries is None, meta.env) for meta in metas] == [(True, {"B": "b"}), (False, {})]
     assert metas[1].cpu is None
 
@@ -285,9 +277,13 @@ def test_the_remote_is_the_project_s_own_unless_said_otherwise(flowers):
     foreign.dvc(flowers, "remote", "add", "--default", "store", "s3://bucket/dvc")
     foreign.dvc(flowers, "remote", "modify", "store", "endpointurl", "http://minio:9000")
     environment(flowers, "remote: s3://other\n")
-    for name, expected in ((None, ("s3://bucket/dvc", "http://minio:9000")), ("show", ("s3://other", ""))):
+    environment(flowers, "endpoint: http://inside:9000\n", "inside")
+    for name, remote, endpoint in (
+        (None, "s3://bucket/dvc", "http://minio:9000"), ("show", "s3://other", ""),
+        ("inside", "s3://bucket/dvc", "http://inside:9000"),
+    ):  # fmt: skip
         plan = compiler.plan_for(read_project(flowers), name)
-        assert (plan.remote, plan.endpoint) == expected
+        assert (plan.remote, plan.endpoint) == (remote, endpoint)
 
 
 @pytest.mark.parametrize(("image", "fits"), [("a:latest", False), ("a", False), (DIGEST, True)])

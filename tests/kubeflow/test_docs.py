@@ -125,5 +125,7 @@ def test_the_stage_that_it_adds_is_compiled(tmp_path):
     (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text().replace("\nplots:", f"\n{stage}\nplots:", 1))
     dvc(tmp_path, "init", "--no-scm", "--quiet")
     plan = compiler.plan_for(read_project(tmp_path), None)
-    assert [(out.name, out.type) for out in plan["scores"].outputs] == [("reports_scores", "Markdown")]
+    assert [(out.name, out.type) for out in compiled.task_of(plan, "scores").outputs] == [
+        ("reports_scores", "Markdown")
+    ]
     assert ("scores", "evaluate") in compiled.read(compiled.text_for(plan.project)).edges

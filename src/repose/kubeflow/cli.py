@@ -5,6 +5,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -27,9 +28,9 @@ Files = Annotated[
     list[str] | None,
     typer.Argument(help=f"Each is a pipeline: a dvc.yaml {_WHICH}", metavar="FILE", show_default=_ROOT),
 ]
+_named = partial(typer.Option, metavar="NAME")
 EnvironmentName = Annotated[
-    str | None,
-    typer.Option("--environment", "-e", help="A file of pipelines/environments, without .yaml.", metavar="NAME"),
+    str | None, _named("--environment", "-e", help="A file of pipelines/environments, without .yaml.")
 ]
 Image = Annotated[str | None, typer.Option(help="Image of every task, preferably by digest.", metavar="IMAGE")]
 Params = Annotated[
@@ -81,17 +82,12 @@ def compile_(
     say(f"Written: {_listed(changed)}." if changed else "Everything was up to date.")
 
 
-Experiment = Annotated[
-    str | None, typer.Option(help="Experiment of the run; default: the pipeline's name.", metavar="NAME")
-]
-RunName = Annotated[str | None, typer.Option("--name", help="Name of the run.", metavar="NAME")]
+Experiment = Annotated[str | None, _named(help="Experiment of the run; default: the pipeline's name.")]
+RunName = Annotated[str | None, _named("--name", help="Name of the run.")]
 ScheduleName = Annotated[
-    str | None,
-    typer.Option("--name", help="Name of the schedule; default: the pipeline's name and CRON.", metavar="NAME"),
+    str | None, _named("--name", help="Name of the schedule; default: the pipeline's name and CRON.")
 ]
-Version = Annotated[
-    str | None, typer.Option(help="An uploaded version of the pipeline, instead of this folder's.", metavar="NAME")
-]
+Version = Annotated[str | None, _named(help="An uploaded version of the pipeline, instead of this folder's.")]
 
 
 @app.command()
@@ -138,7 +134,7 @@ def schedule(
 @app.command()
 def upload(
     file: File = _ROOT, environment: EnvironmentName = None, image: Image = None,
-    name: Annotated[str | None, typer.Option(help="Name of the version; default: the commit.", metavar="NAME")] = None,
+    name: Annotated[str | None, _named(help="Name of the version; default: the commit.")] = None,
 ) -> None:  # fmt: skip
     """Upload the compiled pipeline to the cluster as a version that is named by the commit."""
     from repose.kubeflow import client
@@ -190,17 +186,14 @@ def run_local(
 ) -> None:  # fmt: skip
     """Run the compiled pipeline on this machine, with DVC's remote, as a cluster would."""
     from repose.kubeflow import local
-    from repose.kubeflow.compiler import plan_for
     from repose.kubeflow.fetch import read_record
-    from repose.kubeflow.project import read_project
     from repose.kubeflow.remotes import open_remote
 
-    project = read_project(Path.cwd(), file)
-    plan = plan_for(project, environment, image)
+    plan = _plan(file, environment, image)
     address, endpoint = _remote(plan, remote, endpoint)
     docker = local.engine_answers() if runner == "auto" else runner == "docker"
     run = local.run_local(plan, remote=address, endpoint=endpoint, docker=docker, values=_values(plan, params or []))
-    ended = read_record(open_remote(project.repo, address, endpoint), run)["stages"]
+    ended = read_record(open_remote(plan.project.repo, address, endpoint), run)["stages"]
     failed = [stage for stage in ended if stage["state"] != "finished"]
     typer.echo(run)
     if failed:

@@ -44,11 +44,7 @@ class Order:
 
 
 def submit(endpoint: Endpoint, order: Order) -> str:
-    """Start a run; return its ID.
-
-    Raises:
-        RemoteError: there is no such version, or the endpoint rejects the request or does not answer.
-    """
+    """Start a run; return its ID. Raises a RemoteError if the endpoint lacks the version, rejects it or does not answer."""
     client, name = connect(endpoint), order.name or f"{order.pipeline} {datetime.now(UTC):%Y-%m-%d %H:%M:%S}"
     with _quiet_folder() as folder:
         run = client.run_pipeline(job_name=name, **_prepared(client, endpoint, order, folder))
@@ -94,11 +90,7 @@ def upload(endpoint: Endpoint, pipeline: str, text: str, version: str, descripti
 
 
 def status(endpoint: Endpoint, run_id: str) -> RunStatus:
-    """The status of a run.
-
-    Raises:
-        RemoteError: there is no such run, or the endpoint does not answer.
-    """
+    """The status of a run. Raises a RemoteError if there is no such run or the endpoint does not answer."""
     return _status(connect(endpoint), endpoint, run_id)
 
 

@@ -44,11 +44,7 @@ class Cluster:
 
     @classmethod
     def of_this_pod(cls) -> "Cluster":
-        """The cluster and namespace that this pod is in, with its service account.
-
-        Raises:
-            RemoteError: this is no pod, or it has no service account.
-        """
+        """The cluster and namespace of this pod, with its service account. Raises a RemoteError if there is none."""
         from kubernetes import client, config
 
         settings = client.Configuration()
@@ -62,11 +58,7 @@ class Cluster:
             ) from None
 
     def create_job(self, job: Mapping[str, Any]) -> bool:
-        """Create a TrainJob; false if there is one of this name.
-
-        Raises:
-            RemoteError: the cluster has no Trainer, or rejects the job.
-        """
+        """Create a TrainJob; false if there is one of this name. Raises a RemoteError if the cluster rejects it."""
         create = self._jobs.create_namespaced_custom_object
         strict: dict[str, Any] = {"field_validation": "Strict"}  # another version of the Trainer may not know a field
         created = self._ask(_CREATE, create, **_KIND, **strict, namespace=self._namespace, body=job, silent=(409,))
@@ -149,9 +141,7 @@ class Cluster:
             why = body
         where = f"in the namespace {self._namespace}"
         what = f"Kubernetes did not {rule.verb} {rule.resource} {where} (HTTP status {status}: {message_of(why)})."
-        if status == 401 or (
-            status == 403 and f"cannot {rule.verb}" in str(why)
-        ):  # a quota or a webhook answers 403, too
+        if status == 401 or (status == 403 and f"cannot {rule.verb}" in str(why)):  # a quota answers 403, too
             return (
                 f"{what} Give the run's service account a Role with the rule {{apiGroups: [{rule.group!r}], resources: "
                 f"[{rule.resource!r}], verbs: [{rule.verb!r}]}}. pipelines/README.md has all rules."

@@ -28,12 +28,7 @@ def is_run(side: str) -> bool:
 
 
 def read_run(side: str, store: Any, place: Path) -> RunScores:
-    """The scores of a run.
-
-    Args:
-        side: The run, as run:ID.
-        store: DVC's remote (`repose.storage.remote.Remote`).
-        place: The folder to write the scores by pair to.
+    """The scores of the run `run:ID` in DVC's remote (`repose.storage.remote.Remote`); those by pair are written to `place`.
 
     Raises:
         ReposeError: the remote has no record of the run or no longer has its files, or its evaluate did not succeed.

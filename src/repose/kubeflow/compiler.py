@@ -45,11 +45,7 @@ def plan_for(project: Project, environment: str | None, image: str | None = None
 
 
 def environment_of(folder: Path, name: str | None) -> Environment:
-    """An environment of a project, merged over the base; None: only the base.
-
-    Raises:
-        ReposeError: there is no such environment, or it cannot be read.
-    """
+    """An environment of a project, merged over the base; None: only the base. Raises a ReposeError if it cannot be read."""
     base = read_environment(folder / BASE) if (folder / BASE).is_file() else Environment()
     if name is None:
         return base

@@ -42,7 +42,8 @@ def pipeline_of(plan: Plan, components: Mapping[str, Any] | None = None, *, cach
 
     components = components or components_of(plan)
     names = {task.stage.address: name for name, tasks in plan.groups.items() for task in tasks}
-    record = _record_component(plan)
+    words = [RECORD, plan.name, plan.project.file]
+    record = _container(plan, RECORD, "record", words, _run_parameters(plan), {}, plan.exposed)
 
     def pipeline(**at: Any) -> None:
         made: dict[str, Any] = {}
@@ -124,11 +125,6 @@ def _component(name: str, tasks: list[Task], plan: Plan) -> Any:
     choices = f"Which of {addresses}." if len(tasks) > 1 else f"The stage: {addresses}."
     words = [name, *(str(out.name) for out in tasks[0].outputs)]
     return _container(plan, name, "step", words, parameters, {"stage": choices} | _comments(exposed), exposed)
-
-
-def _record_component(plan: Plan) -> Any:
-    words = [RECORD, plan.name, plan.project.file]
-    return _container(plan, RECORD, "record", words, _run_parameters(plan), {}, plan.exposed)
 
 
 def _container(

@@ -26,11 +26,7 @@ def write_entries(remote: Remote, entries: Mapping[str, Entry]) -> str:
 
 
 def read_entries(remote: Remote, names: Iterable[str]) -> dict[str, Entry]:
-    """The entries with some IDs, by the stages' addresses.
-
-    Raises:
-        RemoteError: the remote does not have them.
-    """
+    """The entries with some IDs, by the stages' addresses. Raises a RemoteError if the remote lacks one."""
     entries: dict[str, Entry] = {}
     for name in names:
         content = remote.read(_key(name))
@@ -44,11 +40,7 @@ def read_entries(remote: Remote, names: Iterable[str]) -> dict[str, Entry]:
 
 
 def parse_entries(content: bytes, where: str) -> dict[str, Entry]:
-    """Entries of stages by their addresses, of which each has what DVC writes.
-
-    Raises:
-        RemoteError: there is something else. `where` opens the message.
-    """
+    """Entries of stages by their addresses. Raises a RemoteError, opened by `where`, for what DVC does not write."""
     found = from_json(content, where)
     if not isinstance(found, dict) or not all(isinstance(address, str) for address in found):
         raise TamperedError(f"{where} does not hold entries of dvc.lock by their stages")
@@ -56,11 +48,7 @@ def parse_entries(content: bytes, where: str) -> dict[str, Entry]:
 
 
 def parse_lock(text: str, where: str) -> dict[str, Entry]:
-    """The entries in the text of a dvc.lock, by the stages' names.
-
-    Raises:
-        RemoteError: it is not a dvc.lock of this version, or has more than entries of stages.
-    """
+    """The entries in the text of a dvc.lock, by the stages' names. Raises a RemoteError for another version or other parts."""
     try:
         lock = parse_yaml(text)
         right = lock.keys() == {"schema", "stages"} and lock["schema"] == "2.0" and isinstance(lock["stages"], dict)
@@ -94,11 +82,7 @@ def check_entry(entry: Any, where: str) -> Entry:
 
 
 def check_outs(stage: Stage, entry: Entry, where: str, *, all_of_them: bool = True) -> Entry:
-    """Check that an entry has the outputs of its stage, or only such, each once; return it.
-
-    Raises:
-        RemoteError: it has not.
-    """
+    """Return an entry if it has the outputs of its stage, or only such, each once. Else raises a RemoteError."""
     named, own = sorted(outputs_of(stage, entry)), sorted(out.path for out in stage.outs)
     if len(named) != len(entry.get("outs", ())) or not (named == own if all_of_them else set(named) <= set(own)):
         raise TamperedError(
@@ -113,11 +97,7 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(content: bytes, where: str) -> Any:
-    """The value of `to_json`.
-
-    Raises:
-        RemoteError: it is damaged. `where` opens the message.
-    """
+    """The value of `to_json`. Raises a RemoteError, opened by `where`, if it is damaged."""
     try:
         return json.loads(content, object_hook=lambda found: dict(found[_PAIRS]) if _PAIRS in found else found)
     except (ValueError, TypeError, RecursionError) as error:

@@ -60,12 +60,8 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     The record is not trusted: only files that the project's dvc.yaml names are written, all or none, and dvc.lock only gets
     entries of stages that dvc.yaml has here, with their outputs.
 
-    Args:
-        folder: The DVC project.
-        run: The run's ID.
-        remote: Name or address of DVC's remote; None: the project's default.
-        endpoint: URL of an S3 server other than Amazon's, or empty.
-        force: Overwrite what is not committed.
+    DVC's remote is given by name or address (None: the project's default), and the URL of an S3 server if not Amazon's. With
+    `force`, what is not committed is overwritten.
 
     Raises:
         ReposeError: the run's record is missing or damaged, or names other files; uncommitted changes would be lost; the
@@ -188,11 +184,7 @@ def _merged(file: Path, entries: Mapping[str, Entry]) -> bytes:
 
 
 def read_record(remote: Remote, run: str) -> dict[str, Any]:
-    """The record of a run.
-
-    Raises:
-        ReposeError: the record is missing or damaged.
-    """
+    """The record of a run. Raises a ReposeError if it is missing or damaged."""
     content = remote.read(key_of(check_path(run, "The run's ID")))
     if content is None:
         raise ReposeError(
@@ -203,11 +195,7 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
 
 
 def parse_record(content: bytes, where: str) -> dict[str, Any]:
-    """The record of a run, of which only the types are checked.
-
-    Raises:
-        ReposeError: it is not a record. `where` opens the message.
-    """
+    """A run's record, of which only the types are checked. Raises a ReposeError, opened by `where`, if it is none."""
     try:
         found: dict[str, Any] = _RECORD.dump_python(_RECORD.validate_json(content), mode="json", exclude_defaults=True)
         return found

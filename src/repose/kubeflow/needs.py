@@ -39,12 +39,6 @@ def _like(pattern: str, what: str, but: Callable[[str], bool] = lambda _: False)
     return AfterValidator(check)
 
 
-def _quantity(amount: str) -> Any:
-    from kubernetes.utils import parse_quantity
-
-    return parse_quantity(amount)
-
-
 _ENDS = "[A-Za-z0-9]"  # the first and the last character of many names in Kubernetes
 Amount = Annotated[
     str,
@@ -171,9 +165,11 @@ class Needs(Amounts):
     security: Security | None = None
 
     def __post_init__(self) -> None:
+        from kubernetes.utils import parse_quantity
+
         for name, most in vars(self.limits or Amounts()).items():
             asked = getattr(self, name)
-            if asked and most and _quantity(asked) > _quantity(most):
+            if asked and most and parse_quantity(asked) > parse_quantity(most):
                 raise ValueError(f"limits.{name}, {most}, is less than {name}, {asked}, which Kubernetes refuses.")
         claims = [*self.volumes, *([self.cache] if self.cache else [])]
         mounts = [("shared-memory", "/dev/shm")] if self.shared_memory else []  # noqa: S108
@@ -227,11 +223,7 @@ def read_environment(path: Path, base: Environment | None = None) -> Environment
 
 
 def check_image(environment: Environment, where: str) -> None:
-    """Check that the image is given by digest if the environment requires it.
-
-    Raises:
-        ReposeError: it is not.
-    """
+    """Raise a ReposeError if the environment requires an image by digest and its image is not one."""
     if environment.digest_required and not _DIGEST.fullmatch(environment.image or ""):
         raise ReposeError(
             f"{where}: the image should be given by digest (--image NAME@sha256:...), not as {environment.image!r}. The "

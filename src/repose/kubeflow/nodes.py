@@ -35,16 +35,12 @@ def launcher_needs(needs: Needs) -> Needs:
 
 
 def run_on_nodes(task: Task, remote: Remote) -> Entry:
-    """Run a task's stage on several nodes; return its entry.
-
-    Raises:
-        ReposeError: the cluster refuses the job, a node failed, or the first left no entry.
-    """
+    """Run a task's stage on several nodes; return its entry. Raises a ReposeError if a node fails or the first leaves none."""
     given = json.loads(os.environ[JOB])
     needs = build(Needs, given["needs"], JOB)
     run(
         manifest(
-            name=name_of(task.run, task.stage), image=given["image"], nodes=needs.nodes, needs=needs,
+            name=name_of(task.run, task.stage), image=given["image"], needs=needs,
             command=["python3", "-m", "repose.kubeflow.step", *sys.argv[1:]], env={RUN: task.run, NODE: "1"},
             service_account=given["service_account"],
         )

@@ -24,11 +24,7 @@ _KINDS = {bool: "true or false", int: "a number", float: "a number", str: "text"
 
 
 class ParamsFile:
-    """A params file: its text and values.
-
-    Raises:
-        SettingsError: the file is not YAML, JSON or TOML, or not a mapping.
-    """
+    """A params file: its text and values. Raises a SettingsError if it is not YAML, JSON or TOML, or not a mapping."""
 
     def __init__(self, path: Path, text: str) -> None:
         self.path, self.text = path, text
@@ -41,11 +37,7 @@ class ParamsFile:
 
     @classmethod
     def read(cls, path: Path) -> "ParamsFile":
-        """Read a file.
-
-        Raises:
-            SettingsError: the file is missing or cannot be read, or see the class.
-        """
+        """Read a file. Raises a SettingsError if it is missing or cannot be read, or as the class."""
         try:
             text = path.read_text("utf-8")
         except FileNotFoundError:
@@ -60,11 +52,7 @@ class ParamsFile:
         return next(_places(self.values, key), None) is not None
 
     def __getitem__(self, key: str) -> Any:
-        """The value at a dotted key; a key of the file may itself be a number or have dots.
-
-        Raises:
-            SettingsError: there is none.
-        """
+        """The value at a dotted key, of which parts may be numbers or have dots. Raises a SettingsError if there is none."""
         above, last = self._find(self.values, key)
         return above[last]
 
@@ -120,11 +108,7 @@ class ParamsFile:
 
 
 def parse(text: str, suffix: str, where: str) -> Any:
-    """The value of a document in JSON or TOML, else YAML; `where` opens the message.
-
-    Raises:
-        SettingsError: it is not in that format.
-    """
+    """The value of a document in JSON or TOML, else YAML. Raises a SettingsError, opened by `where`, for another format."""
     from dvc.utils.serialize import PARSERS, ParseError
 
     try:
@@ -218,11 +202,7 @@ def from_text(text: str, like: Any, where: str) -> Any:
 
 
 def check_type(value: Any, like: Any, where: str) -> None:
-    """Reject a value of another type than that of the value `like` that it replaces; null fits all.
-
-    Raises:
-        SettingsError: it is of another type.
-    """
+    """Raise a SettingsError if a value has another type than the value `like` that it replaces; null fits all."""
     if value is not None and like is not None and _kind(value) != _kind(like):
         hint = (
             f" If you mean text, quote it: '{_quoted(value)}'." if instead_of(value) and isinstance(value, str) else ""
@@ -233,20 +213,14 @@ def check_type(value: Any, like: Any, where: str) -> None:
 
 
 def parse_overrides(text: str) -> dict[str, Any]:
-    """The values of the parameter `overrides`, a JSON object: KEY or FILE:KEY, a value or text.
-
-    Raises:
-        SettingsError: it is not a JSON object.
-    """
-
-    def reject(constant: str) -> None:
-        raise ValueError(f"{constant} is not JSON")
-
+    """The values or texts in the parameter `overrides`, by KEY or FILE:KEY. Raises a SettingsError if it is no JSON object."""
     try:
-        values = json.loads(text or "{}", parse_constant=reject)
+        values = json.loads(text or "{}")
         if not isinstance(values, dict):
             raise ValueError("it is no object")
-        parse_yaml(json.dumps(values, ensure_ascii=False))  # rejects what is too deep for a params file
+        parse_yaml(
+            json.dumps(values, ensure_ascii=False, allow_nan=False)
+        )  # rejects what is too deep for a params file
         return values
     except (ValueError, RecursionError) as error:
         raise SettingsError(

@@ -21,24 +21,21 @@ def place(task: Any, needs: Needs, image: str, service_account: str | None) -> N
         task.set_retry(r.count, backoff_duration=r.backoff, backoff_factor=r.factor, backoff_max_duration=r.within)
     if needs.timeout:
         kubernetes.set_timeout(task, needs.timeout)
-    for key, value in needs.node_selector.items():
-        kubernetes.add_node_selector(task, key, value)
+    for set_one, values in (
+        (kubernetes.add_node_selector, needs.node_selector), (kubernetes.use_secret_as_volume, needs.secret_files),
+        (kubernetes.use_config_map_as_env, needs.config_maps), (kubernetes.use_secret_as_env, needs.secrets),
+        (kubernetes.add_pod_label, needs.labels), (kubernetes.add_pod_annotation, needs.annotations),
+    ):  # fmt: skip
+        for key, value in values.items():
+            set_one(task, key, value)
     if needs.affinity:
         kubernetes.add_node_affinity_json(task, needs.affinity)
     for t in needs.tolerations:
         kubernetes.add_toleration(task, t.key, t.operator, t.value, t.effect)
     for name, value in needs.env.items():
         task.set_env_variable(name, value)
-    for name, keys in needs.config_maps.items():
-        kubernetes.use_config_map_as_env(task, name, keys)
-    for name, keys in needs.secrets.items():
-        kubernetes.use_secret_as_env(task, name, keys)
     if needs.image_pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(needs.image_pull_secrets))
-    for key, value in needs.labels.items():
-        kubernetes.add_pod_label(task, key, value)
-    for key, value in needs.annotations.items():
-        kubernetes.add_pod_annotation(task, key, value)
     if s := needs.security:
         kubernetes.set_security_context(task, s.run_as_user, s.run_as_group, s.run_as_non_root)
 
@@ -75,5 +72,3 @@ def _volumes(task: Any, needs: Needs) -> None:
     if needs.cache:
         kubernetes.mount_pvc(task, needs.cache.claim, needs.cache.path)
         task.set_env_variable(CACHE, needs.cache.path)
-    for name, folder in needs.secret_files.items():
-        kubernetes.use_secret_as_volume(task, name, folder)

@@ -52,21 +52,13 @@ class Plan:
     remote: str | None  # address of DVC's remote; None: given for each run
     endpoint: str  # of an S3 server other than Amazon's
 
-    def __getitem__(self, address: str) -> Task:
-        """The task of a stage."""
-        return self._by_address[address]
-
-    @cached_property
-    def _by_address(self) -> dict[str, Task]:
-        return {task.stage.address: task for task in self.tasks}
-
     @cached_property
     def groups(self) -> dict[str, list[Task]]:
         """The tasks of each component, by its name."""
         groups: dict[str, list[Task]] = {}
         for task in self.tasks:
             groups.setdefault(task.stage.group, []).append(task)
-        names = distinct([RECORD, *(task_name(group) or "stage" for group in groups)], "-")[1:]
+        names = distinct((task_name(group) or "stage" for group in groups), "-", [RECORD])
         return dict(zip(names, groups.values(), strict=True))
 
     @property
@@ -125,8 +117,7 @@ def _exposed(project: Project, expose: Mapping[str, str | None], where: str) -> 
             raise SettingsError(f"{where}: {address} has no comment in the params file. Describe it here.")
         prefix = f"{file.rpartition('.')[0]} " if ":" in address else ""
         found.append(Exposed(name_of(prefix + key), file, key, text, text_of))
-    taken = _taken(project)
-    names = distinct([*taken, *(exposed.name for exposed in found)])[len(taken) :]
+    names = distinct((exposed.name for exposed in found), taken=_taken(project))
     return [exposed._replace(name=name) for exposed, name in zip(found, names, strict=True)]
 
 
@@ -139,8 +130,7 @@ def _taken(project: Project) -> list[str]:
 def _task(project: Project, stage: Stage, meta: StageMeta, exposed: tuple[Exposed, ...]) -> Task:
     used = tuple(e for e in exposed if project.uses(stage, e.file, e.key))
     own = [out_meta(out, meta) for out in stage.outs]
-    taken = [*_taken(project), *(e.name for e in exposed)]
-    names = distinct([*taken, *(str(out.name) for out in own)])[len(taken) :]
+    names = distinct((str(out.name) for out in own), taken=[*_taken(project), *(e.name for e in exposed)])
     outputs = tuple(OutMeta(out.type, name, out.page, out.export) for out, name in zip(own, names, strict=True))
     after = tuple(one for one in stage.upstream if not any(one in project.above[other] for other in stage.upstream))
     return Task(stage, meta, after, outputs, used)

@@ -45,12 +45,8 @@ class Project:
     repo: Any  # dvc.repo.Repo
 
     def __getitem__(self, address: str) -> Stage:
-        """The stage with an address.
-
-        Raises:
-            ReposeError: there is none.
-        """
-        found = self._by_address.get(address)
+        """The stage with an address. Raises a ReposeError if there is none."""
+        found = next((stage for stage in self.stages if stage.address == address), None)
         if found is None:
             raise ReposeError(
                 f"The project has no stage {address!r}; it has {', '.join(stage.address for stage in self.stages)}. Was the "
@@ -61,10 +57,6 @@ class Project:
     def dvc_stage(self, address: str) -> Any:
         """DVC's own stage with an address."""
         return next(stage for stage in self.repo.index.stages if is_pipeline(stage) and address_of(stage) == address)
-
-    @cached_property
-    def _by_address(self) -> dict[str, Stage]:
-        return {stage.address: stage for stage in self.stages}
 
     @cached_property
     def above(self) -> dict[str, set[str]]:
@@ -87,7 +79,7 @@ class Project:
         These are used in `foreach`, in `matrix`, in `wdir`, or in the names of params, params files, inputs and outputs, of
         any dvc.yaml of the repository, because `repose kfp fetch` brings a run's params to all of them.
         """
-        return self._used_in(_PATHS, self._files)
+        return self._used_in(_PATHS, None)
 
     @cached_property
     def in_commands(self) -> set[tuple[str, str]]:
@@ -97,7 +89,7 @@ class Project:
     @property
     def in_any_command(self) -> set[tuple[str, str]]:
         """`in_commands` of all dvc.yaml files of the repository, including other pipelines."""
-        return self._used_in(("cmd",), self._files)
+        return self._used_in(("cmd",), None)
 
     @cached_property
     def _any_params_file(self) -> set[str]:
@@ -108,12 +100,9 @@ class Project:
         listed = {self.repo.fs.relpath(dep.fs_path, self.repo.root_dir) for dep in deps}
         return listed | {file for file, _ in self.in_any_command | self.deciding}
 
-    @property
-    def _files(self) -> set[str]:
-        """All dvc.yaml files of the repository."""
-        return {stage.path_in_repo for stage in self.repo.index.stages if is_pipeline(stage)}
-
-    def _used_in(self, parts: Sequence[str], files: set[str]) -> set[tuple[str, str]]:
+    def _used_in(self, parts: Sequence[str], files: set[str] | None) -> set[tuple[str, str]]:
+        """The params that parts of some dvc.yaml files use; None: all of the repository."""
+        files = files or {stage.path_in_repo for stage in self.repo.index.stages if is_pipeline(stage)}
         return {key for file in files for key in _used(self.repo, file, parts)}
 
     def uses(self, stage: Stage, file: str, key: str) -> bool:

@@ -55,10 +55,7 @@ def key_of(run: str) -> str:
 def write_record(task: Task, image: Path) -> dict[str, Any]:
     """Write the record of a run and return it; the task's words after its name are the pipeline's name and dvc.yaml.
 
-    A run whose params are wrong has a record too, without params, whose stages say what is wrong.
-
-    Raises:
-        ReposeError: the remote cannot be used.
+    A run whose params are wrong has a record too, without params, whose stages say what is wrong. Raises as `Remote`.
     """
     _, pipeline, file = task.words
     with workspace(image, task) as folder:
@@ -89,11 +86,7 @@ def write_record(task: Task, image: Path) -> dict[str, Any]:
 
 
 def parse_report(content: bytes, where: str) -> Report:
-    """The report of a step.
-
-    Raises:
-        RemoteError: it is not one. `where` opens the message.
-    """
+    """The report of a step. Raises a RemoteError, opened by `where`, if it is none."""
     try:
         return TypeAdapter(Report).validate_python(from_json(content, where))
     except ValidationError as error:

@@ -59,21 +59,13 @@ def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
 
 
 def check_address_is_public(address: str, where: str) -> None:
-    """Check that an address has no login and no query, before a run shows it; `where` opens the message.
-
-    Raises:
-        ReposeError: it has.
-    """
+    """Raise a ReposeError, opened by `where`, if an address has a login or a query, which a run would show."""
     if shown(address) != address or has_secret(address):
         raise _secret(where)
 
 
 def check_public(value: Any, where: str) -> None:
-    """Check that no text in a value is an address with a login or a signature, before a run shows it.
-
-    Raises:
-        ReposeError: one is; the message has its key, below `where`.
-    """
+    """Raise a ReposeError, opened by `where` and the key, for an address with a login or a signature: a run would show it."""
     if isinstance(value, Mapping):
         for key, child in value.items():
             check_public(child, f"{where}{'' if where.endswith(' ') else '.'}{key}")
@@ -93,11 +85,7 @@ def _secret(where: str) -> SettingsError:
 
 
 def _name_of(config: Mapping[str, Any], remote: str | None) -> str | None:
-    """The name in DVC's configuration of a remote, given by name or address, or of the default; None: an unknown address.
-
-    Raises:
-        ReposeError: it is neither a name nor an address.
-    """
+    """The name in DVC's configuration of a remote, given by name or address, or of the default; None: an unknown address."""
     known = config["remote"]
     if remote is None or remote in known:
         return remote or config["core"].get("remote")

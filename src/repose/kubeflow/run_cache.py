@@ -102,11 +102,7 @@ def _folder(entry: Entry) -> str:
 
 
 def _checked(content: bytes, stage: Stage, wanted: Entry, where: str) -> Entry | None:
-    """The entry in a file of the run-cache; None if it is of other params.
-
-    Raises:
-        TamperedError: it is not an entry of the stage under its key.
-    """
+    """The entry in a file of the run-cache; None if it is of other params. Raises a TamperedError if it is not the stage's."""
     try:
         entry = check_outs(stage, check_entry(parse_yaml(content.decode()), where), where)
     except ValueError as error:

@@ -64,20 +64,16 @@ class RunStatus:
 def status_of(run: Any, spec: Mapping[str, Any], endpoint: Endpoint) -> RunStatus:
     """The status of a V2beta1Run that runs a pipeline spec."""
     details = (run.run_details and run.run_details.task_details) or []
-    state = _state(run)
-    tasks = [task for key, name in tasks_of(spec).items() for task in _nodes(key, name, details, state)]
+    state, spec = _state(run), spec.get("pipeline_spec", spec)
+    names = dict(_walk(spec, spec.get("root", {})))
+    tasks = [task for key, name in names.items() for task in _nodes(key, name, details, state)]
     return RunStatus(
         run.run_id, message_of(run.display_name or ""), endpoint.page(run.run_id), state, _message(run), tuple(tasks)
     )
 
 
-def tasks_of(spec: Mapping[str, Any]) -> dict[str, str]:
-    """The names of a pipeline's tasks that run a container, by key, in the order of the graph."""
-    spec = spec.get("pipeline_spec", spec)
-    return dict(_walk(spec, spec.get("root", {})))
-
-
 def _walk(spec: Mapping[str, Any], component: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Key and name of each task of a component that runs a container, in the order of the graph."""
     tasks = component.get("dag", {}).get("tasks", {})
     for key in TopologicalSorter({key: tasks[key].get("dependentTasks", ()) for key in sorted(tasks)}).static_order():
         below = spec["components"][tasks[key]["componentRef"]["name"]]

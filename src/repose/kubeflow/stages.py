@@ -5,7 +5,7 @@ Stages that cannot run in a fresh pod are rejected.
 
 import posixpath
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from keyword import iskeyword
@@ -21,37 +21,25 @@ _PAGES: dict[str, TypeName] = {".html": "HTML", ".htm": "HTML", ".md": "Markdown
 
 
 class Producers:
-    """The stages that tasks run, by the paths of their outputs and of the folders that these are in."""
+    """The stages that tasks run, by the paths of their outputs."""
 
     def __init__(self, repo: Any) -> None:
         self._of_outs: dict[str, str] = {}
-        self._of_folders: dict[str, set[str]] = {}
         self._elsewhere: dict[str, str] = {}  # sources whose data the pipeline's remote lacks, and why
-        for stage in repo.index.stages:
-            for out in stage.outs if not is_pipeline(stage) or stage.frozen else ():
-                if out.is_in_repo and (why := _why_elsewhere(stage, out)):
-                    self._elsewhere[path_in(repo, out.fs_path)] = (
-                        f"{address_of(stage) if is_pipeline(stage) else stage.path_in_repo}, which {why}"
-                    )
-            for out in stage.outs if is_pipeline(stage) and not stage.frozen else ():
-                if out.is_in_repo:
-                    path, address = PurePosixPath(path_in(repo, out.fs_path)), address_of(stage)
-                    self._of_outs[str(path)] = address
-                    for folder in path.parents:
-                        self._of_folders.setdefault(str(folder), set()).add(address)
+        for out in (out for out in repo.index.outs if out.is_in_repo):
+            path, stage = path_in(repo, out.fs_path), out.stage
+            name = address_of(stage) if is_pipeline(stage) else stage.path_in_repo
+            if is_pipeline(stage) and not stage.frozen:
+                self._of_outs[path] = name
+            elif why := _why_elsewhere(stage, out):
+                self._elsewhere[path] = f"{name}, which {why}"
 
     def of(self, path: str) -> list[str]:
         """The addresses of the stages with outputs that a path is, contains, or is part of, sorted."""
-        above = {self._of_outs[str(one)] for one in PurePosixPath(path).parents if str(one) in self._of_outs}
-        own = {self._of_outs[path]} if path in self._of_outs else set()
-        return sorted(above | own | self._of_folders.get(path, set()))
+        return sorted({name for out, name in self._of_outs.items() if contains(out, path) or contains(path, out)})
 
     def check_source(self, path: str, where: str) -> None:
-        """Check that the pipeline's remote has the data of the sources that a path is, contains, or is part of.
-
-        Raises:
-            ReposeError: it has not. `where` opens the message.
-        """
+        """Raise a ReposeError, opened by `where`, if the remote lacks data of a source that a path is, has or is in."""
         for source, why in self._elsewhere.items():
             if contains(source, path) or contains(path, source):
                 raise ReposeError(
@@ -147,15 +135,15 @@ def name_of(text: str) -> str:
     return f"{name}_" if iskeyword(name) else name
 
 
-def distinct(names: Iterable[str], separator: str = "_") -> list[str]:
-    """The names, of which the second of several equal ones ends in _2, the third in _3."""
-    made: dict[str, None] = {}
+def distinct(names: Iterable[str], separator: str = "_", taken: Collection[str] = ()) -> list[str]:
+    """The names, of which the second of several equal ones ends in _2, the third in _3; none is one of those `taken`."""
+    made = list(taken)
     for name in names:
         number, new = 2, name
         while new in made:
             number, new = number + 1, f"{name}{separator}{number}"
-        made[new] = None
-    return list(made)
+        made.append(new)
+    return made[len(taken) :]
 
 
 def task_name(address: str) -> str:
@@ -215,18 +203,9 @@ def raw_definition(resolver: Any, name: str) -> Mapping[str, Any]:
 def read_stage(
     repo: Any, stage: Any, resolver: Any, producers: Producers, models: set[str], metrics: set[str]
 ) -> Stage:
-    """Read a DVC stage.
+    """Read a DVC stage of a dvc.repo.Repo, with DVC's resolver of its dvc.yaml. Raises a ReposeError if no pod can run it.
 
-    Args:
-        repo: dvc.repo.Repo.
-        stage: The DVC stage.
-        resolver: DVC's resolver of its dvc.yaml.
-        producers: The outputs of all stages.
-        models: Paths of the artifacts that are models.
-        metrics: Paths of the metrics files that dvc.yaml files list outside their stages.
-
-    Raises:
-        ReposeError: the stage cannot run in a pod.
+    `models` are the paths of artifacts that are models, `metrics` those of metrics that a dvc.yaml lists outside its stages.
     """
     from dvc.dependency import ParamsDependency
 

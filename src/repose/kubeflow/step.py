@@ -34,11 +34,7 @@ from repose.terminal import say, show_messages
 
 
 def run_step(task: Task, image: Path) -> None:
-    """Run the task in a copy of the project in `image`.
-
-    Raises:
-        ReposeError: the stage or the remote failed.
-    """
+    """Run the task in a copy of the project in `image`. Raises a ReposeError if the stage or the remote fails."""
     began = time.monotonic()
     with workspace(image, task) as folder:
         remote = Remote(open_repo(folder))
@@ -83,11 +79,7 @@ def _entry_of(image: Path, folder: Path, task: Task, entries: Mapping[str, Entry
 
 
 def run_node(task: Task, image: Path) -> None:
-    """Do the work of one node of a TrainJob: the first runs the stage as a step does, the others only its command.
-
-    Raises:
-        ReposeError: the stage or the remote failed.
-    """
+    """Do the work of a TrainJob's node: the first one's is a step's, others only run the command. Raises as `run_step`."""
     from dvc.stage.exceptions import StageCmdFailedError
     from dvc.stage.run import cmd_run
 

@@ -48,11 +48,7 @@ class Task:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The values or texts of the run's params, by KEY or FILE:KEY.
-
-        Raises:
-            SettingsError: the overrides are not a JSON object.
-        """
+        """The values or texts of the run's params, by KEY or FILE:KEY. Raises as `parse_overrides`."""
         return {**self.changes, **parse_overrides(self.overrides)}
 
 
@@ -98,10 +94,6 @@ def report(task: Task, entry: str, metadata: Mapping[str, Mapping[str, Any]]) ->
 
 
 def apply_params(folder: Path, task: Task) -> None:
-    """Write the run's params into the params files of a project.
-
-    Raises:
-        SettingsError: a key is unknown, or a value is not YAML or of another type.
-    """
+    """Write the run's params into the params files of a project. Raises as `changed_files`."""
     for name, text in changed_files(folder, task.params, "The parameter").items():
         write_text(folder / name, text)

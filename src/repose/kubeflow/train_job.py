@@ -20,12 +20,8 @@ from repose.terminal import say
 def run(job: Mapping[str, Any], cluster: Cluster | None = None, *, pause: float = 5.0) -> None:
     """Run a TrainJob to its end, and delete it; a job of the same name from an earlier attempt is continued, if it runs.
 
-    SIGTERM, or any exception that ends the wait, deletes the job too. A task's pod lives about a second after SIGTERM.
-
-    Args:
-        job: See `manifest`.
-        cluster: The cluster; None: the one that this pod is in.
-        pause: Seconds between two looks.
+    It is looked at every `pause` seconds; without a cluster, it runs in the one that this pod is in. SIGTERM, or any exception
+    that ends the wait, deletes the job too. A task's pod lives about a second after SIGTERM.
 
     Raises:
         ReposeError: the cluster has no Trainer, forbids something or does not answer; or a node or the job failed.
@@ -90,11 +86,7 @@ class _Watch:
         self._line = ""  # time of the last line of the log that was shown
 
     def is_done(self) -> bool:
-        """Look once, and show what is new.
-
-        Raises:
-            ReposeError: the job or a node failed, or somebody deleted the job.
-        """
+        """Look once, and show what is new. Raises a ReposeError if the job or a node failed, or somebody deleted the job."""
         job, pods = self._cluster.job(self._name), self._cluster.pods(self._name)
         if job is None:
             raise ReposeError(f"TrainJob {self._name} was deleted while the step waited for it. Run the step again.")

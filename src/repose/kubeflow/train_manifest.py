@@ -24,22 +24,15 @@ def name_of(run: str, stage: str) -> str:
 
 
 def manifest(
-    *, name: str, image: str, command: Sequence[str], nodes: int, needs: Needs, env: Mapping[str, str] | None = None,
+    *, name: str, image: str, command: Sequence[str], needs: Needs, env: Mapping[str, str] | None = None,
     service_account: str | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The TrainJob of a stage.
+    """The TrainJob of a stage, with what each node gets: a command of at most 128 words, its needs, more variables.
 
-    Args:
-        name: Its name, see `name_of`.
-        image: The image of each node.
-        command: The command of each node, at most 128 words.
-        nodes: The number of nodes.
-        needs: The needs of each node. Each accelerator gets a training process; without any, a node has one.
-        env: More environment variables.
-        service_account: The service account of the nodes; None: the namespace's default.
+    Each accelerator gets a training process; without any, a node has one. Without an account, it is the namespace's default.
     """
     trainer = {
-        "image": image, "command": [_literal(word) for word in command], "numNodes": nodes,
+        "image": image, "command": [_literal(word) for word in command], "numNodes": needs.nodes,
         "numProcPerNode": needs.accelerator.count if needs.accelerator else 1,
         "resourcesPerNode": _resources(needs), "env": _variables(needs, env or {}),
     }  # fmt: skip
@@ -105,15 +98,12 @@ def _volumes(needs: Needs) -> list[tuple[dict[str, Any], str]]:
 def _pod_spec(needs: Needs, service_account: str | None) -> dict[str, Any]:
     volumes = _volumes(needs)
     mounts = [{"name": f"volume-{number}", "mountPath": path} for number, (_, path) in enumerate(volumes)]
-    tolerations = [
-        {"key": t.key, "operator": t.operator, "value": t.value, "effect": t.effect} for t in needs.tolerations
-    ]
     user = needs.security
     settings: dict[str, Any] = {
         "serviceAccountName": service_account,
         "nodeSelector": dict(needs.node_selector),
         "affinity": {"nodeAffinity": dict(needs.affinity)} if needs.affinity else {},
-        "tolerations": [_given(toleration) for toleration in tolerations],
+        "tolerations": [_given(vars(toleration)) for toleration in needs.tolerations],
         "imagePullSecrets": [{"name": secret} for secret in needs.image_pull_secrets],
         "volumes": [{"name": f"volume-{number}", **source} for number, (source, _) in enumerate(volumes)],
         "containers": [{"name": NODE, "volumeMounts": mounts}] if mounts else [],

@@ -38,11 +38,7 @@ class Unfinished:
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
     def restore(self) -> bool:
-        """Restore the copy of an earlier attempt; return whether there was one.
-
-        Raises:
-            ReposeError: the copy is damaged, or a link in it leads out of the folder.
-        """
+        """Restore the copy of an earlier attempt; return whether there was one. Raises a ReposeError if it is damaged."""
         self.folder.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=self.folder.parent) as made:  # /tmp may be too small
             file = Path(made) / "unfinished.tar"
@@ -129,14 +125,12 @@ def _linked(file: Path, place: Path) -> bool:
 
 
 def _pack(snapshot: Path, state: _State, file: Path) -> bool:
-    """Pack a snapshot; return False if a linked file was written to since it had this state."""
+    """Pack a snapshot; return False if a linked file was written to since it had this state. Copies have other inodes."""
     with tarfile.open(file, "w") as tar:
         for name in state:
             tar.add(snapshot / name, name)
     packed = _state(snapshot)
-    return all(
-        packed[name] == seen for name, seen in state.items() if packed[name][2] == seen[2]
-    )  # copies do not change
+    return all(packed[name] == seen for name, seen in state.items() if packed[name][2] == seen[2])
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path) -> None:

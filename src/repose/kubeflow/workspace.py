@@ -136,13 +136,7 @@ def _locked(file: Path, name: str) -> Entry | None:
 
 
 def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths: Iterable[str]) -> None:
-    """Fetch outputs of stages and data of .dvc files, or parts of them, into the workspace.
-
-    Args:
-        project: The project in the workspace.
-        remote: DVC's remote.
-        entries: The entries of the stages whose outputs are fetched.
-        paths: The outputs, what contains them, or what is in them.
+    """Fetch outputs of the entries' stages and data of .dvc files into the workspace: what `paths` are, contain or are in.
 
     Raises:
         ReposeError: the remote lacks an object or fails, or the disk is full.
@@ -170,11 +164,7 @@ def bring(project: Project, remote: Remote, entries: Mapping[str, Entry], paths:
 
 
 def check_lists(project: Project, remote: Remote, paths: Iterable[str]) -> None:
-    """Check the lists of folders at some paths, or that contain them, before DVC reads them.
-
-    Raises:
-        RemoteError: the remote lacks a list, or a file in it would lie outside its folder.
-    """
+    """Check the lists of folders at some paths, or that contain them, before DVC reads them. Raises as `Remote.files`."""
     for _ in _in_cache(project, remote, set(paths)):
         pass
 
@@ -193,10 +183,7 @@ def _in_cache(project: Project, remote: Remote, wanted: set[str]) -> Iterator[tu
 def bring_earlier(project: Project, remote: Remote, stage: Stage, image: Path) -> None:
     """Fetch the outputs with which a stage starts (`persist: true`), in the versions of the image's dvc.lock.
 
-    Those with `cache: false` are in git, and so in the image.
-
-    Raises:
-        ReposeError: the remote lacks an object or fails.
+    Those with `cache: false` are in git, and so in the image. Raises as `Remote`.
     """
     file, name = lock_file(stage.address)
     for path, out in outputs_of(stage, _locked(image / file, name) or {}).items():
