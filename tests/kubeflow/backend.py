@@ -38,7 +38,7 @@ class Compiled:
 def faults(text: str) -> list[str]:
     """All faults of a compiled pipeline or component, each as one line."""
     found = Compiled(text)
-    return [*_unresolved(found), *_same_container(found), *_names(found), *_retries(found)]
+    return [*_unresolved(found), *_same_container(found), *_names(found)]
 
 
 def _resolved(text: str, where: str) -> bool:
@@ -94,14 +94,6 @@ def _names(found: Compiled) -> Iterator[str]:
         yield f"pipeline name {name}: is not {pattern}"
     if found.spec["schemaVersion"] != "2.1.0":
         yield f"schema version {found.spec['schemaVersion']}: is not 2.1.0"
-
-
-def _retries(found: Compiled) -> Iterator[str]:
-    """Argo reads the factor as a whole number when the first retry is due (operator.go:1055)."""
-    for name, task in found.tasks():
-        retry = task.get("retryPolicy", {})
-        if retry.get("backoffFactor", 2) != int(retry.get("backoffFactor", 2)):
-            yield f"{name}: backoffFactor {retry['backoffFactor']}: Argo only takes whole numbers"
 
 
 def without_run_id(text: str, variable: str) -> list[str]:

@@ -12,7 +12,10 @@ import pytest
 pytest.importorskip("kfp")
 import dvc.logger  # noqa: F401 (it keeps the streams that it finds, and a test's own are closed with it)
 import steps
+from compiled import text_for
 from tampered import Run
+
+from repose.kubeflow.project import read_project
 
 
 @pytest.fixture(autouse=True)
@@ -65,32 +68,11 @@ def fair(project: Callable[[str], Path]) -> Path:
 
 
 @pytest.fixture(scope="session")
-def text() -> str:
-    """A compiled pipeline of three tasks and an exit task, with a platform spec."""
-    from kfp import dsl, kubernetes
-
-    from repose.kubeflow.components import text_of
-
-    @dsl.container_component
-    def train(steps: str, remote: str, out: dsl.Output[dsl.Model]):
-        return dsl.ContainerSpec(image="x", command=["train"], args=[steps, remote, out.path])
-
-    @dsl.container_component
-    def evaluate(model: dsl.Input[dsl.Model]):
-        return dsl.ContainerSpec(image="x", command=["evaluate"], args=[model.path])
-
-    @dsl.container_component
-    def record():
-        return dsl.ContainerSpec(image="x", command=["record"])
-
-    @dsl.pipeline(name="tiny")
-    def pipeline(remote: str, steps: str = "3") -> None:
-        with dsl.ExitHandler(record()):
-            trained = train(steps=steps, remote=remote).set_display_name("train@big")
-            evaluate(model=trained.outputs["out"])
-            kubernetes.add_pod_label(trained, "team", "a")
-
-    return text_of(pipeline)
+def text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A compiled pipeline of three tasks, of which one is an item of a foreach and one the exit task."""
+    train, evaluate = "{foreach: [big], do: {cmd: x, outs: [out]}}", "{cmd: x, deps: [out], outs: [scores]}"
+    files = {"dvc.yaml": f"stages: {{train: {train}, evaluate: {evaluate}}}\n"}
+    return text_for(read_project(foreign.write(tmp_path_factory.mktemp("text") / "tiny", files)))
 
 
 @pytest.fixture(scope="session")
@@ -113,21 +95,14 @@ def remote(flowers: Path, _pushed: Path) -> Path:
 @pytest.fixture
 def image(flowers: Path, remote: Path) -> Path:
     """What a pod of `flowers` starts from: the project without data, which are in the remote."""
-    return without_data(shutil.copytree(flowers, flowers.parent / "image" / "flowers"))
-
-
-def without_data(folder: Path) -> Path:
-    """Delete the data of `flowers`."""
-    (folder / "petals.csv").unlink()
-    shutil.rmtree(folder / ".dvc" / "cache")
-    return Path(folder)
+    return foreign.without_data(shutil.copytree(flowers, flowers.parent / "image" / "flowers"))
 
 
 @pytest.fixture(scope="session")
 def _ran(_pushed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a laptop's project, the image and the remote of a run."""
     place = Path(shutil.copytree(_pushed, tmp_path_factory.mktemp("ran") / "place", symlinks=True))
-    image = without_data(shutil.copytree(place / "flowers", place / "image"))
+    image = foreign.without_data(shutil.copytree(place / "flowers", place / "image"))
     with pytest.MonkeyPatch.context() as environment:
         set_environment(environment)
         counted = steps.run("count", image, place / "remote", ["made"])

@@ -1,6 +1,7 @@
 """Three DVC projects that have nothing to do with repose: what the compiler can do, it can do for them."""
 
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -186,6 +187,13 @@ def flowers(folder: Path) -> Path:
     return folder
 
 
+def without_data(folder: Path) -> Path:
+    """Delete the data of `flowers`."""
+    (folder / "petals.csv").unlink()
+    shutil.rmtree(folder / ".dvc" / "cache")
+    return Path(folder)
+
+
 def garden(folder: Path) -> Path:
     """vars, foreach, matrix, wdir, a nested dvc.yaml, params in JSON."""
     return write(folder, GARDEN)
@@ -194,6 +202,13 @@ def garden(folder: Path) -> Path:
 def fair(folder: Path) -> Path:
     """Two pipelines: the root's, and table/dvc.yaml's with vars of stages, a merged anchor, a params file named by a param."""
     return write(folder, FAIR)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """What a git command printed."""
+    command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "protocol.file.allow=always"]
+    done = subprocess.run([*command, *arguments], cwd=folder, check=True, text=True, stdout=subprocess.PIPE)
+    return done.stdout.strip()
 
 
 def dvc(folder: Path, *arguments: str, code: int = 0) -> str:

@@ -124,10 +124,8 @@ class KfpServer(StandIn):
             raise RefusedError(404, f"Failed to create a {kind}: Experiment {made['experiment_id']} not found")
         if not made["display_name"]:
             raise RefusedError(400, f"The {kind} name is empty. Please specify a valid name")
-        parameters, given = (
-            self.spec_of(made)["root"]["inputDefinitions"]["parameters"],
-            made["runtime_config"]["parameters"],
-        )
+        parameters = self.spec_of(made)["root"]["inputDefinitions"]["parameters"]
+        given = made["runtime_config"]["parameters"]
         for name, value in given.items():
             if name not in parameters or not isinstance(value, str):
                 raise RefusedError(400, f"parameter {name} is not defined in the pipeline, or its value is no string")

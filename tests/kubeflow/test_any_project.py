@@ -115,23 +115,13 @@ def test_params_with_the_names_of_a_component_s_own_inputs_are_exposed(tmp_path)
     assert (task.entries, task.changes) == (("id",), {"params.yaml:after.1": "3"})
 
 
-def test_a_frozen_stage_needs_its_entry(odd):
-    (odd / "dvc.lock").unlink()
-    with pytest.raises(
-        ReposeError, match=r"Stage old is frozen, so its outputs are taken from dvc\.lock, which does not"
-    ):
-        compiler.plan_for(read_project(odd), None)
-
-
 @pytest.mark.parametrize(("key", "message"), [
     ("beds", "The parameter beds decides which stages and params exist, so a run cannot change it"),
     ("beds.north", "The parameter beds.north decides which stages"),
     ("sizes.south", "params.yaml has no key 'sizes.south'. Did you mean 'sizes.north'"),
 ])  # fmt: skip
 def test_a_pod_refuses_params_that_a_run_cannot_change(tmp_path, key, message):
-    stages = (
-        "stages:\n  dig:\n    foreach: ${beds}\n    do: {cmd: 'echo 1 > ${key}', params: [sizes], outs: ['${key}']}\n"
-    )
+    stages = "stages: {dig: {foreach: '${beds}', do: {cmd: 'echo 1 > ${key}', params: [sizes], outs: ['${key}']}}}\n"
     params = "beds: {north: 1}\nsizes: {north: 2}\n"
     folder = foreign.write(tmp_path / "garden", {"dvc.yaml": stages, "params.yaml": params})
     value = {"beds": {"north": 3}}.get(key, 3)
@@ -141,7 +131,7 @@ def test_a_pod_refuses_params_that_a_run_cannot_change(tmp_path, key, message):
 
 def test_a_stage_without_a_key_leaves_its_folder_for_git_without_what_dvc_ignores(tmp_path):
     stages = (
-        "stages:\n  a: {cmd: mkdir out && touch out/x out/y.tmp, always_changed: true, outs: [{out: {cache: false}}]}\n"
+        "stages: {a: {cmd: mkdir out && touch out/x out/y.tmp, always_changed: true, outs: [out: {cache: false}]}}\n"
     )
     folder = foreign.write(tmp_path / "image", {"dvc.yaml": stages, ".dvcignore": "*.tmp\n"})
     assert steps.run("a", folder, tmp_path / "remote", ["out"]).metadata["out"]["nfiles"] == 1

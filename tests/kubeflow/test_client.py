@@ -20,7 +20,7 @@ from repose.kubeflow.endpoint import Endpoint, UnansweredError, read_endpoint
 from repose.kubeflow.run_status import TaskStatus, show_status
 
 QUICK = Pace(first=0.001, growth=1.0, longest=0.001, patience=0.05)
-VALUES = {"remote": "s3://a/b", "steps": "7"}
+VALUES = {"remote": "s3://a/b", "overrides": "{}"}
 
 
 @pytest.fixture
@@ -90,9 +90,7 @@ def test_a_token_is_only_sent_by_https_or_to_this_machine(address, sent):
     if sent:
         assert read_endpoint(given).token == "s3cret"
         return
-    with pytest.raises(
-        ReposeError, match=r"KFP_TOKEN is not sent to .* without encryption|KFP_ENDPOINT should be"
-    ) as error:
+    with pytest.raises(ReposeError, match=r"KFP_TOKEN is not sent to .* without enc|KFP_ENDPOINT should be") as error:
         read_endpoint(given)
     assert "s3cret" not in str(error.value)
 
@@ -130,9 +128,8 @@ def test_each_user_has_a_namespace(server, endpoint, order, text):
     for name in server.namespaces:
         submit(replace(endpoint, namespace=name), order)
         upload(replace(endpoint, namespace=name), "tiny", text, "one", "")
-    assert (
-        [e["namespace"] for e in server.experiments] == [p["namespace"] for p in server.pipelines] == server.namespaces
-    )
+    for made in (server.experiments, server.pipelines):
+        assert [one["namespace"] for one in made] == server.namespaces
 
 
 def test_a_server_that_is_too_old(server, endpoint):
@@ -160,7 +157,7 @@ def test_an_uploaded_version_is_run_by_its_name(server, endpoint, order, text):
     body = server.requests[-1].body
     assert body["pipeline_version_reference"] == {"pipeline_id": "p-1", "pipeline_version_id": "v-1"}
     assert "pipeline_spec" not in body
-    assert [task.name for task in status(endpoint, run).tasks] == ["train@big", "evaluate", "record"]
+    assert [task.name for task in status(endpoint, run).tasks] == ["train@big", "evaluate", "run-record"]
 
 
 def test_a_schedule_runs_at_the_times_of_a_cron_expression(server, endpoint, order):
@@ -174,10 +171,7 @@ def test_a_schedule_runs_at_the_times_of_a_cron_expression(server, endpoint, ord
     assert made["display_name"] == "tiny 0 0 3 * * 1"
 
 
-def test_nothing_is_printed_logged_or_written(
-    endpoint, order, text, capfd, caplog,
-    monkeypatch, tmp_path,
-):  # fmt: skip
+def test_nothing_is_printed_logged_or_written(endpoint, order, text, capfd, caplog, monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://elsewhere.invalid")
     with caplog.at_level(logging.INFO):
@@ -194,7 +188,7 @@ def test_nothing_is_printed_logged_or_written(
 
 def test_the_tasks_are_those_of_the_pipeline_in_its_order(endpoint, started):
     looks = [status(endpoint, started).tasks for _ in range(5)]
-    assert [[task.name for task in look] for look in looks] == [["train@big", "evaluate", "record"]] * 5
+    assert [[task.name for task in look] for look in looks] == [["train@big", "evaluate", "run-record"]] * 5
     assert [[task.state for task in look] for look in looks] == [
         ["PENDING", "PENDING", "PENDING"], ["RUNNING", "PENDING", "PENDING"], ["SUCCEEDED", "RUNNING", "PENDING"],
         ["SUCCEEDED", "SUCCEEDED", "RUNNING"], ["SUCCEEDED", "SUCCEEDED", "SUCCEEDED"],
@@ -202,15 +196,12 @@ def test_the_tasks_are_those_of_the_pipeline_in_its_order(endpoint, started):
     done, running, waiting = looks[2]
     assert (done.start, done.end) == (BEGAN + timedelta(seconds=12), BEGAN + timedelta(seconds=18))
     assert (running.start, running.end) == (BEGAN + timedelta(seconds=22), None)
-    assert waiting == TaskStatus("record", "PENDING")
+    assert waiting == TaskStatus("run-record", "PENDING")
     assert [task.seconds(BEGAN) for task in (done, running, waiting)] == [6, 0, None]  # the server's clock is ahead
 
 
 @pytest.mark.parametrize("driver_fails", [False, True])
-def test_a_run_is_shown_and_has_failed_if_a_task_or_its_driver_did(
-    server, endpoint, started, shown,
-    capfd, driver_fails,
-):  # fmt: skip
+def test_a_run_is_shown_and_failed_if_a_task_or_its_driver_did(server, endpoint, started, shown, capfd, driver_fails):
     server.fails, server.driver_fails, server.looks[started] = "train", driver_fails, 9
     server.reason = "out of\nmemory"
     ended = status(endpoint, started)
@@ -219,7 +210,7 @@ def test_a_run_is_shown_and_has_failed_if_a_task_or_its_driver_did(
     assert shown.messages == [f"{ended.name} (r-1): failed, out of memory", endpoint.page(started)]
     lines = [line for line in capfd.readouterr().err.splitlines() if "│" in line]
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines]
-    assert [row[:2] for row in rows] == [["train@big", "failed"], ["evaluate", "skipped"], ["record", "succeeded"]]
+    assert [row[:2] for row in rows] == [["train@big", "failed"], ["evaluate", "skipped"], ["run-record", "succeeded"]]
     show_status(replace(ended, tasks=(TaskStatus("train", "FAILED", message="[no] memory"),)))
     assert "[no] memory" in capfd.readouterr().err
 
@@ -232,8 +223,8 @@ def test_a_line_for_each_change(endpoint, started, shown):
     wait(endpoint, started, pace=Pace(first=1.0, growth=2.0, longest=3.0), sleep=waited.append)
     assert waited == [1.0, 2.0, 3.0, 3.0]
     assert shown.messages == [
-        "train@big: running", "train@big: succeeded, 6 s", "evaluate: running", "evaluate: succeeded, 6 s", "record: running",
-        "record: succeeded, 6 s",
+        "train@big: running", "train@big: succeeded, 6 s", "evaluate: running", "evaluate: succeeded, 6 s",
+        "run-record: running", "run-record: succeeded, 6 s",
     ]  # fmt: skip
 
 
@@ -265,9 +256,7 @@ def test_an_endpoint_that_falters_is_asked_again_until_patience_ends(server, end
 
     assert wait(endpoint, started, pace=replace(QUICK, patience=60.0), sleep=falter).state == "SUCCEEDED"
     assert faults == server.troubles == []
-    assert "does not work at the moment (GET /apis/v2beta1/runs/r-1: 502). Try again later. Looking again for 60 s" in (
-        shown.text
-    )
+    assert "at the moment (GET /apis/v2beta1/runs/r-1: 502). Try again later. Looking again for 60 s" in shown.text
 
     def fail(_: float) -> None:
         server.troubles = [(503, "text/plain", b"starting")] * 10_000
@@ -308,7 +297,7 @@ def test_a_token_goes_with_each_request_and_is_not_shown(server, endpoint, order
 
 PAGE = b"<!doctype html>\n<HTML><title>Sign in \xe9</title></HTML>"
 NOT_THE_API = (
-    r"does not answer as the pipeline API does \(GET .*: {}\)\. Set KFP_ENDPOINT .* set KFP_TOKEN to a bearer token\.$"
+    r"does not answer as the pipeline API does \(GET .*: {}\)\. Set KFP_END.* set KFP_TOKEN to a bearer token\.$"
 )
 
 

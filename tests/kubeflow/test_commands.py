@@ -2,9 +2,9 @@
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -97,14 +97,6 @@ def test_the_command_that_fetches_a_run_names_its_remote(server, monkeypatch, at
     assert f"`repose kfp fetch {result.stdout.strip()} {shown}` brings its results here." in result.stderr
 
 
-def test_an_environment_s_endpoint_is_that_of_the_project_s_remote(server, here):
-    (here / "pipelines" / "environments" / "inside.yaml").write_text("endpoint: http://minio.inside:9000\n")
-    foreign.dvc(here, "remote", "add", "--default", "store", "s3://ours/dvc")
-    foreign.dvc(here, "remote", "modify", "store", "endpointurl", "http://localhost:9000")
-    done("submit", "-e", "inside")
-    assert given(server) == {"remote": "s3://ours/dvc", "endpoint": "http://minio.inside:9000"}
-
-
 def test_where_the_remote_is(server, here):
     assert "No remote of DVC is set. Give one with --remote" in error_of("submit")
     assert server.runs == {}
@@ -189,10 +181,7 @@ def test_options_that_exclude_each_other(server, here, arguments):
 
 
 def test_a_version_is_named_by_the_commit_and_can_be_scheduled(server, here):
-    def git(*arguments: str) -> str:
-        command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments]
-        return subprocess.run(command, cwd=here, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
-
+    git = partial(foreign.git, here)
     assert "no git history. Commit, or give a --name" in error_of("upload")
     git("init", "-q", "..")  # of a repository with other folders
     other = here.parent / "other.txt"
@@ -237,10 +226,3 @@ def test_a_package_that_is_not_installed_is_named(here, monkeypatch, said_by, pa
     _, said = said_by(*command, code=code)
     assert f"This needs {package}, which is not installed." in said
     assert "pip install '.[pipeline]'" in said
-
-
-@pytest.mark.usefixtures("here")
-def test_submit_and_status_need_an_endpoint(monkeypatch):
-    monkeypatch.delenv("KFP_ENDPOINT", raising=False)
-    for arguments in (["submit", *AT], ["status", "run"]):
-        assert "Set the environment variable KFP_ENDPOINT" in error_of(*arguments)

@@ -38,7 +38,7 @@ def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(project, name, fi
     remote = folder.parent / "remote"
     foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
     foreign.dvc(folder, "push", "--quiet")
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    foreign.git(folder, "init", "-q")
     run = kfp(folder, "run-local", "--runner", "subprocess", "--remote", str(remote), file)[0].strip()
     assert not list(folder.rglob("dvc.lock"))
     foreign.dvc(folder, "repro", file)
@@ -58,7 +58,7 @@ def test_over_s3_a_second_run_does_what_its_param_changes_as_dvc_repro_does(flow
     foreign.dvc(flowers, "remote", "add", "--default", "store", "s3://repose/dvc")
     foreign.dvc(flowers, "remote", "modify", "store", "endpointurl", endpoint)
     foreign.dvc(flowers, "push", "--quiet")
-    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
+    foreign.git(flowers, "init", "-q")
     at, how = ("--remote", "s3://repose/dvc", "--endpoint", endpoint), []
     for param in ((), ("-P", "precise=true")):
         run = kfp(flowers, "run-local", "--runner", "subprocess", *at, *param)[0].strip()
@@ -82,7 +82,7 @@ def test_over_s3_a_second_run_does_what_its_param_changes_as_dvc_repro_does(flow
 @pytest.mark.usefixtures("remote")
 def test_a_run_that_fails_says_where_and_leaves_its_record(flowers):
     (flowers / "judge.py").write_text("print('no flowers'); raise SystemExit(2)\n")
-    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
+    foreign.git(flowers, "init", "-q")
     output, told = kfp(flowers, "run-local", "--runner", "subprocess", code=1)
     assert "no flowers" in told
     assert "1 of 2 stages are not finished, first judge: Stage judge failed" in told
@@ -136,18 +136,14 @@ def test_the_exit_code_of_a_container_is_never_lost_and_it_is_removed(capsys):
 def test_an_image_that_docker_does_not_have():
     client = mock.Mock()
     client.containers.run.side_effect = ImageNotFound("pull access denied for flowers")
-    with pytest.raises(
-        ReposeError, match=r"cannot run the image flowers:latest: pull access denied .*or use --runner sub"
-    ):
+    with pytest.raises(ReposeError, match=r"cannot run the image flowers:latest: pull access denied .* --runner sub"):
         local.run_container(client, "flowers:latest", ["true"], {})
 
 
 def test_kfp_runs_its_containers_by_that_name():
-    from kfp.local import docker_task_handler
+    from kfp.local.docker_task_handler import run_docker_container
 
-    theirs, ours = (
-        inspect.signature(f).parameters for f in (docker_task_handler.run_docker_container, local.run_container)
-    )
+    theirs, ours = (inspect.signature(f).parameters for f in (run_docker_container, local.run_container))
     assert [p for p in theirs if p != "container_run_args"] == [p for p in ours if p != "options"]
 
 
@@ -158,7 +154,7 @@ def test_sources_are_what_git_would_track(flowers):
     (flowers / "made").mkdir()
     (flowers / "made" / "petals.json").write_text("{}")
     (flowers / "secret").write_text("x")
-    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
+    foreign.git(flowers, "init", "-q")
     Path(os.fsdecode(bytes(flowers) + b"/caf\xe9")).write_text("x")
     (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")
     (flowers / "alias").symlink_to(".dvc")
@@ -175,12 +171,10 @@ def test_sources_in_a_submodule(flowers):
     library.mkdir()
     (library / "shared.py").write_text("x")
     for folder in (flowers, library):
-        subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
-    subprocess.run(["git", "add", "."], cwd=library, check=True)
-    commit = ["git", "-c", "user.name=a", "-c", "user.email=a@example.org", "commit", "-qm", "x"]
-    subprocess.run(commit, cwd=library, check=True)
-    allowed = ["git", "-c", "protocol.file.allow=always"]
-    subprocess.run([*allowed, "submodule", "--quiet", "add", str(library), "vendor"], cwd=flowers, check=True)
+        foreign.git(folder, "init", "-q")
+    foreign.git(library, "add", ".")
+    foreign.git(library, "commit", "-qm", "x")
+    foreign.git(flowers, "submodule", "--quiet", "add", str(library), "vendor")
     local.copy_sources(flowers, copy)
     assert (copy / "vendor" / "shared.py").read_text() == "x"
     assert (copy / "dvc.yaml").is_file()
@@ -188,7 +182,7 @@ def test_sources_in_a_submodule(flowers):
 
 
 def test_a_full_temporary_folder(flowers):
-    subprocess.run(["git", "init", "-q"], cwd=flowers, check=True)
+    foreign.git(flowers, "init", "-q")
     plan, full = plan_for(read_project(flowers), None), OSError(errno.ENOSPC, "No space left on device")
     with mock.patch("shutil.copy2", side_effect=full), pytest.raises(ReposeError, match="No space left on the disk"):
         local.run_local(plan, remote="/remote", endpoint="", docker=False, values={})

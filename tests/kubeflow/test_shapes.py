@@ -1,6 +1,5 @@
 """DVC projects as others write them: they compile unchanged, or the message says what to change."""
 
-import subprocess
 from typing import Any, NamedTuple
 
 import foreign
@@ -175,48 +174,32 @@ def test_kubeflow_caches_only_what_a_later_run_finds_in_the_run_cache(tmp_path):
     own = files["clean/dvc.yaml"] + "  check: {cmd: check, deps: [../data/y.csv], outs: [done]}\n"
     own += "  ask: {cmd: ask, deps: [../data/y.csv], outs: [answer], always_changed: true}\n"
     own += "  log: {cmd: log, deps: [../data/y.csv], outs: [{log: {cache: false}}]}\n"
-    own += (
-        "  draw: {cmd: draw, deps: [../data/y.csv], plots: [{roc: {cache: false}}], metrics: [{m: {cache: false}}]}\n"
-    )
-    plan = compiler.plan_for(
-        read_project(foreign.write(tmp_path, files | {"clean/dvc.yaml": own}), "clean/dvc.yaml"), None
-    )
+    own += "  draw: {cmd: draw, deps: [../data/y.csv], plots: [roc: {cache: false}], metrics: [m: {cache: false}]}\n"
+    project = read_project(foreign.write(tmp_path, files | {"clean/dvc.yaml": own}), "clean/dvc.yaml")
+    plan = compiler.plan_for(project, None)
     for caching, expected in ((True, ["check", "draw"]), (False, [])):
         tasks = read(text_of(pipeline_of(plan, caching=caching))).tasks
         cached = [name.rpartition(":")[2] for name, task in tasks.items() if task["cachingOptions"].get("enableCache")]
         assert cached == expected
 
 
+KFP: list[tuple[Any, str]] = [  # a stage's meta.kfp, the message
+    ({"outs": {"x": "Data"}}, r"fit: meta\.kfp\.outs\.x"),
+    ({"outs": {"xx": "Dataset"}}, r"xx is not an output of the stage\. Did you mean 'x'"),
+    ({"outs": {"x": {"name": "best-model"}}}, "'best-model' is not a name for Kubeflow"),
+    ({"outs": {"x": {"name": "import"}}}, "'import' is not a name for Kubeflow"),
+    ("gpu", r"fit: meta\.kfp should be a mapping, not 'gpu'"),
+    ({"cpus": 1}, r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
+    ({"cpu": "many"}, r"meta\.kfp\.cpu: 'many' is not an amount in Kubernetes' notation"),
+    ({"labels": {"a": "b c"}}, r"meta\.kfp\.labels\.a: 'b c' is not a label's value: use letters"),
+    ({"env": {"A B": "1"}}, r"meta\.kfp\.env\..*'A B' is not a name of an environment variable"),
+    ({"secrets": {"My keys": {}}}, "'My keys' is not a name in Kubernetes: use lower-case letters"),
+    ({"memory": "4Gi", "limits": {"memory": "4000M"}}, "limits.memory, 4000M, is less than memory, 4Gi"),
+    ({"timeout": 0}, r"meta\.kfp\.timeout should be more than 0, not 0"),
+    ({"unfinished": "x/last"}, r"meta\.kfp\.unfinished: x/last is in the output x, which DVC deletes before the stage"),
+]
 REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's changes, other files, the message
-    ({"meta": {"kfp": {"outs": {"x": "Data"}}}}, {}, r"fit: meta\.kfp\.outs\.x"),
-    ({"meta": {"kfp": {"outs": {"xx": "Dataset"}}}}, {}, r"xx is not an output of the stage\. Did you mean 'x'"),
-    ({"meta": {"kfp": {"outs": {"x": {"name": "best-model"}}}}}, {}, "'best-model' is not a name for Kubeflow"),
-    ({"meta": {"kfp": {"outs": {"x": {"name": "import"}}}}}, {}, "'import' is not a name for Kubeflow"),
-    ({"meta": {"kfp": "gpu"}}, {}, r"fit: meta\.kfp should be a mapping, not 'gpu'"),
-    ({"meta": {"kfp": {"cpus": 1}}}, {}, r"meta\.kfp: unknown key 'cpus'\. Did you mean 'cpu'"),
-    ({"meta": {"kfp": {"cpu": "many"}}}, {}, r"meta\.kfp\.cpu: 'many' is not an amount in Kubernetes' notation"),
-    (
-        {"meta": {"kfp": {"labels": {"a": "b c"}}}},
-        {},
-        r"meta\.kfp\.labels\.a: 'b c' is not a label's value: use letters",
-    ),
-    ({"meta": {"kfp": {"env": {"A B": "1"}}}}, {}, r"meta\.kfp\.env\..*'A B' is not a name of an environment variable"),
-    (
-        {"meta": {"kfp": {"secrets": {"My keys": {}}}}},
-        {},
-        "'My keys' is not a name in Kubernetes: use lower-case letters",
-    ),
-    (
-        {"meta": {"kfp": {"memory": "4Gi", "limits": {"memory": "4000M"}}}},
-        {},
-        "limits.memory, 4000M, is less than memory, 4Gi",
-    ),
-    ({"meta": {"kfp": {"timeout": 0}}}, {}, r"meta\.kfp\.timeout should be more than 0, not 0"),
-    (
-        {"meta": {"kfp": {"unfinished": "x/last"}}},
-        {},
-        r"meta\.kfp\.unfinished: x/last is in the output x, which DVC deletes before the stage runs",
-    ),
+    *(({"meta": {"kfp": meta}}, {}, message) for meta, message in KFP),
     ({"outs": [{"x": {"push": False}}]}, {}, "Stage fit: the output x has push: false"),
     ({"outs": [{"x": {"remote": "y"}}]}, {}, "Stage fit: the output x has a remote of its own"),
     ({"outs": ["/far"]}, {}, "Stage fit: the output /far lies outside"),
@@ -225,11 +208,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
     ({"wdir": "..", "outs": []}, {}, "Stage fit: /.*, which it names under params or wdir, lies outside the project"),
     ({"deps": ["x"]}, {}, "DVC cannot read the project"),
     ({"frozen": True}, {}, "dvc.yaml has no stages to run"),
-    (
-        {"params": ["a.b"]},
-        {"params.yaml": '"a.b": 1'},
-        "fit: params.yaml has no key 'a.b', .* A dot is not allowed in a key",
-    ),
+    ({"params": ["a.b"]}, {"params.yaml": '"a.b": 1'}, "fit: params.yaml has no key 'a.b', .* A dot is not allowed in"),
     ({"params": ["a"]}, {}, "Stage fit: params.yaml is missing, which the stage lists under params."),
     (
         {"params": [{"made/p.yaml": ["a"]}], "deps": ["made"]},
@@ -237,22 +216,14 @@ REFUSED: list[tuple[dict[str, Any], dict[str, str], str]] = [  # a stage's chang
         r"Stage fit: the params file made/p.yaml is an output of gen/dvc.yaml:gen. List it under deps instead",
     ),
     (
-        {"params": ["a"]},
-        {"params.yaml": "a: 2026-01-01"},
-        "DVC cannot read the project in .*'date' in '.*params.yaml:a'",
+        {"deps": ["made"]}, {"gen/dvc.yaml": "stages: {gen: {cmd: gen, frozen: true, outs: [../made]}}"},
+        "Stage gen/dvc.yaml:gen is frozen, so its outputs are taken from dvc.lock, which does not",
     ),
-    (
-        {"params": [{"p.toml": ["d"]}]},
-        {"p.toml": "d = 2026-01-01"},
-        "p.toml: d is datetime.date.*, which dvc.lock cannot hold",
-    ),
+    ({"params": ["a"]}, {"params.yaml": "a: 2026-01-01"}, "DVC cannot read the project in .*'date' in '.*params.yaml:a'"),
+    ({"params": [{"p.toml": ["d"]}]}, {"p.toml": "d = 2026-01-01"}, "p.toml: d is datetime.date.*, which dvc.lock cannot"),
     ({"params": ["a"]}, {"params.yaml": "a: {1: 2, b: 3}"}, "params.yaml: a is .*, which dvc.lock cannot hold.*its keys"),
-    (
-        {"params": [{"p.toml": ["d"]}]},
-        {"p.toml": "d ="},
-        "DVC cannot read the project in .*p.toml', TOML file structure",
-    ),
-]
+    ({"params": [{"p.toml": ["d"]}]}, {"p.toml": "d ="}, "DVC cannot read the project in .*p.toml', TOML file structure"),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("stage", "files", "message"), REFUSED)
@@ -314,7 +285,7 @@ LOG = {
 @pytest.mark.slow
 def test_a_kept_output_grows_as_under_dvc_repro(tmp_path):
     folder, remote = foreign.write(tmp_path / "grow", LOG | {".gitignore": "/log\n/plain.txt\n"}), tmp_path / "remote"
-    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    foreign.git(folder, "init", "-q")
     foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
     foreign.dvc(folder, "repro", "--quiet")
     foreign.dvc(folder, "push", "--quiet")

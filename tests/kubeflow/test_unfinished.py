@@ -78,38 +78,27 @@ def test_a_copy_of_files_that_change_meanwhile_is_of_one_state(remote, work, mon
     assert sorted(path.name for path in work.parent.iterdir()) == ["work"]
 
 
-def test_a_log_that_is_written_while_large_files_are_packed_does_not_prevent_the_copy(remote, work, monkeypatch):
+@pytest.mark.parametrize("written", ["log", "model"])
+def test_a_file_that_is_written_to_while_it_is_packed_is_kept_as_it_was_if_small(remote, work, monkeypatch, written):
     size, add = 2 * 2**20, tarfile.TarFile.add
 
-    def log_and_add(*given):
-        with (work / "log").open("a") as log:
-            log.write("a line\n")
+    def write_and_add(*given):
+        with (work / written).open("a") as file:
+            file.write("a line\n")
         add(*given)
 
     (work / "log").write_text("")
     (work / "model").write_bytes(bytes(size))
     unfinished = Unfinished(work, "key", remote)
     unfinished._pushed = {}
-    monkeypatch.setattr(tarfile.TarFile, "add", log_and_add)
+    monkeypatch.setattr(tarfile.TarFile, "add", write_and_add)
+    if written == "model":
+        with pytest.raises(ReposeError, match="change too often"):
+            unfinished.push()
+        return
     assert unfinished.push() is True
     assert kept(remote) == {"log": b"", "model": bytes(size)}
     assert unfinished.push() is True  # the log is new
-
-
-def test_a_large_file_that_is_written_to_while_it_is_packed_is_not_kept(remote, work, monkeypatch):
-    add = tarfile.TarFile.add
-
-    def write_and_add(*given):
-        with (work / "model").open("ab") as model:
-            model.write(b"more")
-        add(*given)
-
-    (work / "model").write_bytes(bytes(2 * 2**20))
-    unfinished = Unfinished(work, "key", remote)
-    unfinished._pushed = {}
-    monkeypatch.setattr(tarfile.TarFile, "add", write_and_add)
-    with pytest.raises(ReposeError, match="change too often"):
-        unfinished.push()
 
 
 def test_hidden_files_and_folders_are_left_out_and_links_kept(remote, work, tmp_path, monkeypatch):
@@ -136,57 +125,46 @@ def test_hidden_files_and_folders_are_left_out_and_links_kept(remote, work, tmp_
     assert other.push() is False  # it is what the remote has
 
 
-def test_a_copy_that_is_damaged_or_leads_out_is_not_restored(remote, work, tmp_path):
-    unfinished, other = Unfinished(work, "key", remote), Unfinished(tmp_path / "elsewhere" / "work", "key", remote)
-    (work / "out").symlink_to("/etc")
-    unfinished.push()
-    with pytest.raises(ReposeError, match=r"kubeflow/unfinished/key.tar in .* cannot be restored .*Delete it there"):
-        other.restore()
-    remote.write("kubeflow/unfinished/key.tar", b"no tar")
-    with pytest.raises(ReposeError, match=r"key\.tar in .* cannot be restored .*Delete it there"):
-        other.restore()
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", **headers: str) -> tarfile.TarInfo:
+    found = tarfile.TarInfo(name)
+    found.type, found.linkname = kind, link
+    found.pax_headers = {f"GNU.sparse.{key}": value for key, value in headers.items()}
+    return found
 
 
-@pytest.mark.parametrize(("name", "kind", "link"), [
-    ("../out", tarfile.REGTYPE, ""), ("..", tarfile.REGTYPE, ""), ("/etc/out", tarfile.REGTYPE, ""),
-    ("out", tarfile.SYMTYPE, ".."), ("a/out", tarfile.SYMTYPE, "../../out"), ("out", tarfile.LNKTYPE, "/etc/hostname"),
-    ("pipe", tarfile.FIFOTYPE, ""),
-])  # fmt: skip
-def test_a_tar_that_leads_out_writes_nothing(remote, tmp_path, name, kind, link):
-    member, packed = tarfile.TarInfo(name), io.BytesIO()
-    member.type, member.linkname = kind, link
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        tar.addfile(member)
-    remote.write("kubeflow/unfinished/key.tar", packed.getvalue())
+@pytest.mark.parametrize("members", [
+    [member("../out")], [member("..")], [member("/etc/out")], [member("out", tarfile.SYMTYPE, "..")],
+    [member("a/out", tarfile.SYMTYPE, "../../out")], [member("out", tarfile.LNKTYPE, "/etc/hostname")],
+    [member("pipe", tarfile.FIFOTYPE)],
+    [member("model", major="0", minor="1", size="50000000", map="0,0")],  # sparse: a small tar makes a file of any size
+], ids=str)  # fmt: skip
+def test_a_tar_that_leads_out_or_is_of_no_plain_files_writes_nothing(remote, tmp_path, members):
+    write_tar(remote, members)
     folder = tmp_path / "elsewhere" / "work"
-    with pytest.raises(ReposeError, match=r"key\.tar in .* cannot be restored"):
+    with pytest.raises(ReposeError, match=r"kubeflow/unfinished/key\.tar in .* cannot be restored .*Delete it there"):
         Unfinished(folder, "key", remote).restore()
     assert [path for path in folder.parent.rglob("*") if path != folder and path != folder / "a"] == []
 
 
-def test_links_that_lead_out_only_by_later_links_are_not_restored(remote, tmp_path):
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w") as tar:
-        for name, link in (("out", "here/a/../.."), ("here", "."), ("a/file", "")):
-            member = tarfile.TarInfo(name)
-            member.type, member.linkname = tarfile.SYMTYPE if link else tarfile.REGTYPE, link
-            tar.addfile(member)
-    remote.write("kubeflow/unfinished/key.tar", packed.getvalue())
-    with pytest.raises(ReposeError, match=r"key\.tar in .* cannot be restored .*out leads out"):
+@pytest.mark.parametrize("members", [
+    None,  # no tar at all
+    [member("out", tarfile.SYMTYPE, "here/a/../.."), member("here", tarfile.SYMTYPE, "."), member("a/file")],
+])  # fmt: skip
+def test_a_copy_that_is_damaged_or_has_links_that_lead_out_by_later_ones_is_not_restored(remote, tmp_path, members):
+    write_tar(remote, members)
+    with pytest.raises(
+        ReposeError, match=r"key\.tar in .* cannot be restored .*" + ("out leads out" if members else "")
+    ):
         Unfinished(tmp_path / "elsewhere" / "work", "key", remote).restore()
 
 
-def test_a_sparse_file_which_a_small_tar_makes_of_any_size_is_not_restored(remote, tmp_path):
-    sparse, member = tmp_path / "sparse.tar", tarfile.TarInfo("model")
-    member.pax_headers = {"GNU.sparse.major": "0", "GNU.sparse.minor": "1", "GNU.sparse.size": "50000000"}
-    member.pax_headers["GNU.sparse.map"] = "0,0"
-    with tarfile.open(sparse, "w", format=tarfile.PAX_FORMAT) as tar:
-        tar.addfile(member)
-    remote.upload(sparse, "kubeflow/unfinished/key.tar")
-    other = Unfinished(tmp_path / "elsewhere", "key", remote)
-    with pytest.raises(ReposeError, match=r"cannot be restored .*model is no plain file"):
-        other.restore()
-    assert not list(other.folder.iterdir())
+def write_tar(remote: Remote, members: list[tarfile.TarInfo] | None) -> None:
+    """Put a tar of empty files and links into the remote, or none."""
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for one in members or ():
+            tar.addfile(one)
+    remote.write("kubeflow/unfinished/key.tar", b"no tar" if members is None else packed.getvalue())
 
 
 def test_hard_links_are_restored_as_one_file(remote, work, tmp_path):
@@ -223,9 +201,7 @@ def test_a_folder_that_never_holds_still(remote, work, monkeypatch):
     assert remote.names("kubeflow") == []
 
 
-@pytest.mark.parametrize(
-    "error", [ReposeError("lost"), OSError(28, "No space left"), tarfile.TarError("odd"), RuntimeError("of a cloud")]
-)
+@pytest.mark.parametrize("error", [ReposeError("lost"), RuntimeError("of a cloud")])
 def test_a_push_that_fails_does_not_end_the_stage(remote, work, monkeypatch, capfd, error):
     failures: list[None] = []
 

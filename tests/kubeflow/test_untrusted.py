@@ -1,11 +1,12 @@
 """What somebody who may write to the bucket can do to a laptop that fetches a run: nothing."""
 
 import json
-import subprocess
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import foreign
 import pytest
 import steps
 from compiled import edit
@@ -138,25 +139,19 @@ def test_a_link_is_not_followed(ran):
         edit(folder / "dvc.yaml", "outs: [made]", "outs: [made: {cache: false}]")
     outside = ran.folder.parent / "outside"
     outside.mkdir()
-    (ran.folder / "made").symlink_to(
-        outside, target_is_directory=True
-    )  # tests/storage/test_together.py has other links
+    (ran.folder / "made").symlink_to(outside)  # tests/storage/test_together.py has other links
     steps.run("count", ran.image, ran.remote, ["made"], run="run-1")
     steps.write_record(ran.image, ran.remote)
     ran.refuses(r"made/petals.json is not a plain file here, or lies behind a link. Nothing was written")
 
 
 def test_what_git_does_not_hold_is_only_lost_by_force(ran):
-    def git(*arguments: str) -> None:
-        command = ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments]
-        subprocess.run(command, cwd=ran.folder, check=True, capture_output=True)
-
     def is_kept(name: str) -> None:
         with pytest.raises(ReposeError, match=rf"other versions of {name}, and your changes are not committed"):
             ran.fetch(force=False)
         assert not (ran.folder / "dvc.lock").exists()
 
-    params = ran.folder / "params.yaml"
+    git, params = partial(foreign.git, ran.folder), ran.folder / "params.yaml"
     ran.write(ran.record | {"params": {"params.yaml": "scale: 3\nlabels: [1]\nprecise: true\n"}})
     is_kept("params.yaml")  # no git at all
     git("init", str(ran.folder.parent))  # the project is a folder of it
