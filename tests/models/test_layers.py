@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from repose.models.layers import BlockConv2d, InstanceNorm, Norm, ResidualBlock, conv7, initialise, normalised
+from repose.models.layers import BlockConv2d, InstanceNorm, Norm, conv7, initialise, normalised, residual_block
 
 pytestmark = pytest.mark.floats
 NORMS: tuple[Norm, ...] = ("instance", "batch", "none")
@@ -58,7 +58,7 @@ def test_a_convolution_of_blocks_is_the_convolution_and_so_are_its_gradients(ker
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_a_residual_block_adds_its_input(norm):
-    block, x = ResidualBlock(4, norm), torch.randn(2, 4, 8, 6)
+    block, x = residual_block(4, norm), torch.randn(2, 4, 8, 6)
     assert not torch.equal(block(x), x)
     for parameter in block.parameters():
         nn.init.zeros_(parameter)

@@ -20,7 +20,7 @@ from repose.config import settings
 from repose.data.poses import Poses
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
-from repose.models.layers import Blocks, in_float32
+from repose.models.layers import Blocks, Shortcut, in_float32
 
 Spread = tuple[PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat, PositiveFloat]
 
@@ -80,7 +80,7 @@ class AttendGenerator(nn.Module):
         coordinates = REST_CHANNELS + free
         learned_keys, features = settings.channels - coordinates - 1, settings.channels - coordinates - 5
         pixels = 3 * stride * stride
-        self.image_encoder = nn.Sequential(conv(pixels, n), Residual(n), Residual(n))
+        self.image_encoder = nn.Sequential(conv(pixels, n), residual(n), residual(n))
         self.pose_encoder = _PoseEncoder(pixels + REST_CHANNELS + LIMB_CHANNELS + 2, n)
         self.log_spread = nn.Parameter(torch.tensor(settings.spread).log())
         self.move_by_pose = _zero(nn.Conv2d(n, coordinates, 1))
@@ -186,8 +186,8 @@ class _PoseEncoder(nn.Module):
 
     def __init__(self, channels_in: int, n: int) -> None:
         super().__init__()
-        self.near = nn.Sequential(conv(channels_in, n), Residual(n))
-        self.far = nn.Sequential(conv(n, 2 * n, stride=2), Residual(2 * n), Residual(2 * n))
+        self.near = nn.Sequential(conv(channels_in, n), residual(n))
+        self.far = nn.Sequential(conv(n, 2 * n, stride=2), residual(2 * n), residual(2 * n))
         self.back = conv(2 * n, n)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -203,7 +203,7 @@ class _Decoder(nn.Module):
     def __init__(self, channels_in: int, channels: int, n: int, stride: int, blocks: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            conv(channels_in + 3 * stride * stride, channels), *[Residual(channels) for _ in range(blocks)]
+            conv(channels_in + 3 * stride * stride, channels), *[residual(channels) for _ in range(blocks)]
         )
         ups: list[nn.Module] = []
         while stride > 2:
@@ -211,7 +211,7 @@ class _Decoder(nn.Module):
             channels, stride = n, stride // 2
         self.up = nn.Sequential(*ups)
         self.out = nn.Sequential(
-            nn.Conv2d(channels + 4 * 7, n, 3, 1, 1), nn.SiLU(), Residual(n, norm=False), nn.Conv2d(n, 16, 3, 1, 1)
+            nn.Conv2d(channels + 4 * 7, n, 3, 1, 1), nn.SiLU(), residual(n, norm=False), nn.Conv2d(n, 16, 3, 1, 1)
         )
 
     def forward(self, features: Tensor, posemap: Tensor, warped: Tensor, whole: Tensor) -> tuple[Tensor, Tensor]:
@@ -223,19 +223,10 @@ class _Decoder(nn.Module):
         return synthesized[:, :3], (synthesized[:, 3:] - 1).sigmoid()  # initially the copy's share is a quarter
 
 
-class Residual(nn.Module):
-    """Two convolutions with a shortcut (He et al. 2016)."""
-
-    def __init__(self, channels: int, *, norm: bool = True) -> None:
-        super().__init__()
-        between = [_norm(channels)] if norm else []
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, 1, 1), *between, nn.SiLU(), nn.Conv2d(channels, channels, 3, 1, 1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B,channels,H,W) -> the same shape."""
-        return x + self.body(x)
+def residual(channels: int, *, norm: bool = True) -> Shortcut:
+    """Two 3x3 convolutions, a norm and SiLU between them, plus the input."""
+    first, last = (nn.Conv2d(channels, channels, 3, 1, 1) for _ in range(2))
+    return Shortcut(first, *([_norm(channels)] if norm else []), nn.SiLU(), last)
 
 
 def conv(channels_in: int, channels: int, stride: int = 1) -> nn.Sequential:

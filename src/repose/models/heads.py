@@ -94,29 +94,23 @@ def moved_heads(
         size: height and width of the photos in px.
     """
     with torch.autocast(source.device.type, enabled=False):
-        return _moved_heads(target, source, sources, mask, shown.float(), size)
-
-
-def _moved_heads(
-    target: Placed, source: Tensor, sources: Tensor, mask: Tensor, shown: Tensor, size: Sequence[int]
-) -> tuple[Moved, Moved]:
-    of_source = _Head(*(of[sources] for of in _heads(source)))
-    height, width = size
-    near = target.near[:, None] * (of_source.known & mask)[..., None, None]
-    points = target.points[:, None].expand(-1, sources.shape[1], -1, -1, -1)
-    positions, shares = [], []
-    for sign in (1, -1):
-        position, share = _seen_by(of_source, points * points.new_tensor([sign, 1, 1]))
-        there = ((2 * position + 1) / position.new_tensor([width, height]) - 1).permute(0, 1, 4, 2, 3)
-        seen = warp(shown[sources].flatten(0, 1), there.flatten(0, 1)).unflatten(0, there.shape[:2])
-        positions.append(there)
-        shares.append((near * share)[:, :, None] * seen * (there.abs() <= 1).all(2, keepdim=True))
-    direct, mirrored = shares[0], shares[1] * (1 - shares[0])
-    alike = (target.head.turn[:, None] * of_source.turn).sum((-1, -2))  # 1 + 2 cos: 3 if turned alike
-    weights = torch.stack([direct, mirrored]) * (2 * alike[:, :, None, None, None]).exp()
-    total = (direct + mirrored).amax(1, keepdim=True)  # of the source that shows most
-    weights = total * weights / weights.sum((0, 2), keepdim=True).clamp(min=1e-6)
-    return Moved(positions[0], weights[0]), Moved(positions[1], weights[1])
+        of_source = _Head(*(of[sources] for of in _heads(source)))
+        height, width = size
+        near = target.near[:, None] * (of_source.known & mask)[..., None, None]
+        points = target.points[:, None].expand(-1, sources.shape[1], -1, -1, -1)
+        positions, shares = [], []
+        for sign in (1, -1):
+            position, share = _seen_by(of_source, points * points.new_tensor([sign, 1, 1]))
+            there = ((2 * position + 1) / position.new_tensor([width, height]) - 1).permute(0, 1, 4, 2, 3)
+            seen = warp(shown[sources].flatten(0, 1), there.flatten(0, 1)).unflatten(0, there.shape[:2])
+            positions.append(there)
+            shares.append((near * share)[:, :, None] * seen * (there.abs() <= 1).all(2, keepdim=True))
+        direct, mirrored = shares[0], shares[1] * (1 - shares[0])
+        alike = (target.head.turn[:, None] * of_source.turn).sum((-1, -2))  # 1 + 2 cos: 3 if turned alike
+        weights = torch.stack([direct, mirrored]) * (2 * alike[:, :, None, None, None]).exp()
+        total = (direct + mirrored).amax(1, keepdim=True)  # of the source that shows most
+        weights = total * weights / weights.sum((0, 2), keepdim=True).clamp(min=1e-6)
+        return Moved(positions[0], weights[0]), Moved(positions[1], weights[1])
 
 
 def on_face(points: Tensor) -> Tensor:

@@ -90,20 +90,22 @@ def _blocks(x: Tensor) -> Tensor:
     return pairs.reshape(b, h // 2, w // 2, 4 * c).permute(0, 3, 1, 2)
 
 
-class ResidualBlock(nn.Module):
-    """Johnson et al.'s block as in CycleGAN: pad, conv3, norm, ReLU, pad, conv3, norm, plus the input."""
+class Shortcut(nn.Module):
+    """Layers that keep the shape, plus their input (He et al. 2016); nothing follows the sum."""
 
-    def __init__(self, channels: int, norm: Norm) -> None:
+    def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
-        conv = [nn.Conv2d(channels, channels, 3) for _ in range(2)]
-        self.body = nn.Sequential(
-            nn.ReflectionPad2d(1), *normalised(conv[0], norm), nn.ReLU(),
-            nn.ReflectionPad2d(1), *normalised(conv[1], norm),
-        )  # fmt: skip
+        self.body = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B,C,H,W) -> (B,C,H,W)."""
         return x + self.body(x)
+
+
+def residual_block(channels: int, norm: Norm) -> Shortcut:
+    """Johnson et al.'s block as in CycleGAN: pad, conv3, norm, ReLU, pad, conv3, norm, plus the input."""
+    first, second = (normalised(nn.Conv2d(channels, channels, 3), norm) for _ in range(2))
+    return Shortcut(nn.ReflectionPad2d(1), *first, nn.ReLU(), nn.ReflectionPad2d(1), *second)
 
 
 def in_float32(layers: nn.Module, x: Tensor) -> Tensor:
@@ -116,15 +118,15 @@ def in_float32(layers: nn.Module, x: Tensor) -> Tensor:
     return image
 
 
-def initialise(network: nn.Module, std: float = 0.02) -> None:
-    """Initialise as pix2pix does: convolutions N(0, std) with bias 0, BatchNorm's scale N(1, std)."""
+def initialise(network: nn.Module) -> None:
+    """Initialise as pix2pix does: convolutions N(0, 0.02) with bias 0, BatchNorm's scale N(1, 0.02)."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
-            nn.init.normal_(module.weight, 0.0, std)
+            nn.init.normal_(module.weight, 0.0, 0.02)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
         elif isinstance(module, nn.BatchNorm2d):
-            nn.init.normal_(module.weight, 1.0, std)
+            nn.init.normal_(module.weight, 1.0, 0.02)
             nn.init.zeros_(module.bias)
 
 

@@ -3,6 +3,7 @@
 The paper leaves choices open: see R11-R20, R27 and R28 of docs/paper.md. Alternatives that the text allows are settings.
 """
 
+from itertools import chain
 from typing import Literal
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from repose.config import settings
 from repose.data.poses import Poses
 from repose.models.generator import Generated
-from repose.models.layers import Blocks, Norm, ResidualBlock, conv7, in_float32, initialise, normalised
+from repose.models.layers import Blocks, Norm, conv7, in_float32, initialise, normalised, residual_block
 
 
 @settings
@@ -59,9 +60,8 @@ class ImageEncoder(nn.Module):
     def __init__(self, settings: PaperSettings, channels_in: int) -> None:
         super().__init__()
         n, norm = settings.width, settings.norm
-        self.resnet = nn.Sequential(
-            *_strided_encoder(n, norm, channels_in), *[ResidualBlock(4 * n, norm) for _ in range(settings.blocks)]
-        )
+        self.resnet = nn.Sequential(*chain(*_strided_encoder(n, norm, channels_in)))
+        self.resnet.extend(residual_block(4 * n, norm) for _ in range(settings.blocks))
         self.pooling = settings.pooling
         self.forwards = ConvLSTMCell(4 * n, 2 * n, settings.forget_bias)
         self.backwards = ConvLSTMCell(4 * n, 2 * n, settings.forget_bias)
@@ -122,12 +122,7 @@ class PoseEncoder(nn.Module):
     def __init__(self, n: int, norm: Norm, kind: Literal["strided", "pooled"]) -> None:
         super().__init__()
         if kind == "strided":
-            layers = _strided_encoder(n, norm)
-            first = 4 if norm != "none" else 3  # pad, conv, (norm,) ReLU
-            step = first - 1
-            self.to_full = nn.Sequential(*layers[:first])
-            self.to_half = nn.Sequential(*layers[first : first + step])
-            self.to_quarter = nn.Sequential(*layers[first + step :])
+            self.to_full, self.to_half, self.to_quarter = (nn.Sequential(*of) for of in _strided_encoder(n, norm))
         else:  # as in U-Net (Ronneberger et al. 2015): two conv3-ReLU per level, 2x2 max-pooling between, channels doubled
             self.to_full = _double_conv(3, n)
             self.to_half = nn.Sequential(nn.MaxPool2d(2), _double_conv(n, 2 * n))
@@ -160,14 +155,14 @@ class Decoder(nn.Module):
         return in_float32(self.out, x).tanh()
 
 
-def _strided_encoder(n: int, norm: Norm, channels_in: int = 3) -> list[nn.Module]:
-    """c7s1-n, d2n, d4n: (B,channels_in,H,W) -> (B,4n,H/4,W/4)."""
+def _strided_encoder(n: int, norm: Norm, channels_in: int = 3) -> list[list[nn.Module]]:
+    """The layers of c7s1-n, of d2n and of d4n: (B,channels_in,H,W) -> (B,4n,H/4,W/4)."""
     pad, first = conv7(channels_in, n)
     return [
-        pad, *normalised(first, norm), nn.ReLU(),
-        *normalised(nn.Conv2d(n, 2 * n, 3, 2, 1), norm), nn.ReLU(),
-        *normalised(nn.Conv2d(2 * n, 4 * n, 3, 2, 1), norm), nn.ReLU(),
-    ]  # fmt: skip
+        [pad, *normalised(first, norm), nn.ReLU()],
+        [*normalised(nn.Conv2d(n, 2 * n, 3, 2, 1), norm), nn.ReLU()],
+        [*normalised(nn.Conv2d(2 * n, 4 * n, 3, 2, 1), norm), nn.ReLU()],
+    ]
 
 
 def _double_conv(channels_in: int, channels: int) -> nn.Sequential:

@@ -3,6 +3,7 @@
 Letters: B images, Q targets, C channels, H height, W width.
 """
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Literal
 
@@ -11,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from repose.data.skeleton import K
-from repose.models.layers import in_float32
+from repose.models.layers import Shortcut, in_float32
 
 RADIUS = 4  # px of a disc, for any size of image
 
@@ -28,18 +29,18 @@ class G1(nn.Module):
         self.lowest = channels, -(-height // self.multiple), -(-width // self.multiple)
         cells = self.lowest[1] * self.lowest[2]
         self.enter = nn.Sequential(SameConv2d(3 + K, channels, 3), nn.ReLU())
-        self.encoders = nn.ModuleList(_Residual(c) for c in at)
+        self.encoders = nn.ModuleList(Shortcut(*_double(c, c)) for c in at)
         self.downs = nn.ModuleList(
             nn.Sequential(SameConv2d(fine, coarse, 3, 2), nn.ReLU()) for fine, coarse in pairwise(at)
         )
         self.to_code, self.from_code = nn.Linear(at[-1] * cells, code), nn.Linear(code, channels * cells)
-        self.decoders = nn.ModuleList(_Residual(c) for c in joined)
+        self.decoders = nn.ModuleList(Shortcut(*_double(c, c)) for c in joined)
         self.ups = nn.ModuleList(
             nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(coarse, fine, 1), nn.ReLU())
             for fine, coarse in zip(at[:-1], joined[1:], strict=True)
         )
         self.out = SameConv2d(joined[0], 3, 3)
-        _glorot(self)
+        _initialise(self, nn.init.xavier_uniform_)
 
     def forward(self, source: Tensor, pose: Tensor) -> Tensor:
         """Sources (Q,3,H,W) and discs of the target poses (Q,18,H,W), both in [-1,1] -> coarse images (Q,3,H,W)."""
@@ -78,7 +79,7 @@ class G2(nn.Module):
         )
         self.out = SameConv2d(channels, 3, 3)
         self.register_buffer("begun", torch.zeros(()))
-        _glorot(self)
+        _initialise(self, nn.init.xavier_uniform_)
 
     def forward(self, coarse: Tensor, source: Tensor) -> Tensor:
         """G1's images and their sources (Q,3,H,W) -> differences (Q,3,H,W)."""
@@ -110,10 +111,7 @@ class Discriminator(nn.Module):
             body.append(nn.LeakyReLU(0.2))
         self.body = nn.Sequential(*body)
         self.logit = nn.Linear(widths[-1] * -(-height // 2**layers) * -(-width // 2**layers), 1)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):  # a uniform distribution with deviation 0.02
-                nn.init.uniform_(module.weight, -0.02 * 3**0.5, 0.02 * 3**0.5)
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        _initialise(self, lambda weight: nn.init.uniform_(weight, -0.02 * 3**0.5, 0.02 * 3**0.5))  # deviation 0.02
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B,3,H,W) in [-1,1] -> logits (B,)."""
@@ -132,17 +130,6 @@ class SameConv2d(nn.Conv2d):
         if (top, left) == (bottom, right):
             return F.conv2d(x, self.weight, self.bias, self.stride, (top, left))
         return F.conv2d(F.pad(x, (left, right, top, bottom)), self.weight, self.bias, self.stride)
-
-
-class _Residual(nn.Module):
-    """Two convolutions, plus the input; nothing after the sum."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.body = _double(channels, channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.body(x)
 
 
 def level_count(height: int) -> int:
@@ -192,9 +179,9 @@ def _padded(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, -x.shape[3] % multiple, 0, -x.shape[2] % multiple), mode="replicate")
 
 
-def _glorot(network: nn.Module) -> None:
+def _initialise(network: nn.Module, fill: Callable[[Tensor], Tensor]) -> None:
+    """Fill the weights of all layers; their biases are 0."""
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.xavier_uniform_(module.weight)
-            if module.bias is not None:
-                nn.init.zeros_(module.bias)
+            fill(module.weight)
+            nn.init.zeros_(module.bias)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from repose.config import settings
 from repose.data.poses import Poses
-from repose.models.attend import AttendSettings
+from repose.models.attend import AttendSettings, rows
 from repose.models.body import body_fields
 from repose.models.generator import Generated
 from repose.models.paper import PaperGenerator, PaperSettings
@@ -76,8 +76,8 @@ def align(code: Code, target_pose: Poses) -> Tensor:
     """
     height, width = code.features.shape[2:]
     found = _nearest(_places(target_pose), code.places, code.sources)  # (QT,hw)
-    rows = code.features.flatten(2).transpose(1, 2).flatten(0, 1)  # (M hw,4n)
-    aligned = rows.index_select(0, (code.sources.reshape(-1, 1) * height * width + found).flatten())
+    features = rows(code.features).flatten(0, 1)  # (M hw,4n)
+    aligned = features.index_select(0, (code.sources.reshape(-1, 1) * height * width + found).flatten())
     return aligned.reshape(len(found), height, width, -1).permute(0, 3, 1, 2).contiguous()
 
 
@@ -93,8 +93,7 @@ def _distance(here: Tensor, there: Tensor) -> Tensor:
     counts = torch.ones_like(here[0])
     counts[:_COORDINATES] = (here[:, :_COORDINATES].any() & there[:, :_COORDINATES].any()).to(counts)
     exact = "donot_use_mm_for_euclid_dist"  # the faster algorithm's rounding may make another place nearest
-    distance: Tensor = torch.cdist(here * counts, there * counts, compute_mode=exact)
-    return distance
+    return torch.cdist(here * counts, there * counts, compute_mode=exact)
 
 
 def _places(poses: Poses) -> Tensor:
@@ -104,4 +103,4 @@ def _places(poses: Poses) -> Tensor:
     on_body = rest / rest.new_tensor(_SPREAD)[:, None, None]
     y, x = (torch.arange(size, device=rest.device) for size in rest.shape[2:])
     in_image = torch.stack(torch.meshgrid(y, x, indexing="ij")).to(rest).expand(len(rest), -1, -1, -1)  # in places
-    return torch.cat([on_body, _STAY * in_image], 1).flatten(2).transpose(1, 2).contiguous()
+    return rows(torch.cat([on_body, _STAY * in_image], 1))

@@ -22,7 +22,7 @@ from repose.config import settings
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.data.skeleton import MIRROR
-from repose.models.attend import Residual, conv, positions, rows
+from repose.models.attend import conv, positions, residual, rows
 from repose.models.body import LIMB_CHANNELS, REST_CHANNELS, body_fields
 from repose.models.generator import Generated
 from repose.models.heads import moved_heads, placed_heads
@@ -40,7 +40,6 @@ from repose.models.surface_image import (
     each,
     for_photos,
     in_sight,
-    reduced,
 )  # fmt: skip
 from repose.models.warping import filled, larger, smoothed
 
@@ -94,15 +93,15 @@ class SurfaceGenerator(nn.Module):
         self.same_part = nn.Parameter(torch.tensor(3.0))
         self.log_reach = nn.Parameter(torch.tensor(0.08).log())  # of the match by joints, torso lengths
         self.reduce, self.mirror, self.unlike_training = settings.reduce, settings.mirror, settings.unlike_training
-        self.refine = nn.Sequential(conv(2 * fine + 1 + _KINDS, 32), Residual(32), nn.Conv2d(32, 4, 3, 1, 1))
+        self.refine = nn.Sequential(conv(2 * fine + 1 + _KINDS, 32), residual(32), nn.Conv2d(32, 4, 3, 1, 1))
         self.decode_near = nn.Sequential(
             conv(near + n + 3 + PARTS + 1 + 48, settings.decoder[0]),
-            *[Residual(settings.decoder[0]) for _ in range(settings.blocks)],
+            *[residual(settings.decoder[0]) for _ in range(settings.blocks)],
             nn.Conv2d(settings.decoder[0], 4 * settings.decoder[1], 1), nn.PixelShuffle(2),
         )  # fmt: skip
         self.decode_fine = nn.Sequential(
             conv(settings.decoder[1] + 2 * fine + 24 + 1 + 5, settings.decoder[1]),
-            Residual(settings.decoder[1]), Residual(settings.decoder[1]),
+            residual(settings.decoder[1]), residual(settings.decoder[1]),
         )  # fmt: skip
         self.out = nn.Conv2d(settings.decoder[1], 4 * 8, 3, 1, 1)
         self.face = nn.Parameter(torch.zeros(1, 3, *_FACE))  # the light of an average face, half of it
@@ -112,7 +111,7 @@ class SurfaceGenerator(nn.Module):
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         """See `Generator.encode`. The photos may have a multiple of the height and width of the poses' maps."""
         height, width = poses.posemaps.shape[2:]
-        small = reduced(images, self.reduce * (images.shape[2] // height))
+        small = F.avg_pool2d(images, self.reduce * (images.shape[2] // height))
         poses = self._drawn(poses, height, width)
         body = _body(poses)
         seen = self.of_source(F.pixel_unshuffle(torch.cat([small, poses.posemaps], 1), 2), body)
@@ -206,7 +205,7 @@ class SurfaceGenerator(nn.Module):
 
     def _alike(self, code: Code, target_pose: Poses) -> Alike:
         """The places of the sources with the coordinates that each place of the targets has, both from joints alone."""
-        seen, (h, w) = code.seen, code.seen.surface.shape[2:]
+        seen = code.seen
         source, target = (
             torch.cat([body[:, :2], _VIEW_REACH * body[:, _VIEW]], 1).float() * torch.exp(-self.log_reach)
             for body in (code.body, _body(target_pose))
@@ -214,11 +213,7 @@ class SurfaceGenerator(nn.Module):
         keys = torch.cat([source, -source.square().sum(1, keepdim=True) / 2], 1)
         queries = torch.cat([target, torch.ones_like(target[:, :1])], 1)
         values = [self.feature(seen.features), seen.surface, seen.parts.softmax(1), positions(seen.surface)]
-        with torch.autocast(queries.device.type, enabled=False):
-            value = rows(torch.cat(values, 1).float())[code.sources]
-            query = rows(queries)[:, None].expand(-1, value.shape[1], -1, -1)
-            found = F.scaled_dot_product_attention(query, rows(keys)[code.sources], value, scale=1.0)
-        found = found.transpose(2, 3).unflatten(3, (h, w))
+        found = _attended(queries, rows(keys)[code.sources], rows(torch.cat(values, 1))[code.sources])
         return Alike(*found.split([found.shape[2] - 5 - PARTS, 3, PARTS, 2], 2))
 
     def _with_heads(self, code: Code, matched: Matched) -> Matched:
@@ -238,12 +233,10 @@ class SurfaceGenerator(nn.Module):
 
     def _match(self, code: Code, target: Seen, alike: Alike) -> tuple[Tensor, Tensor, Tensor]:
         """For each candidate: positions (Q,K,2,h,w), features (Q,K,n,h,w), nearness on the body (Q,K,1,h,w) in (0,1]."""
-        seen, (h, w) = code.seen, target.surface.shape[2:]
-        keys, values = [], []
-        features = self.feature(seen.features)
+        seen, features, keys, values = code.seen, self.feature(code.seen.features), [], []
         learned, scale = self.key(seen.features), torch.exp(-self.log_spread)
         for signs, mirrored, _ in _ALIKE:
-            parts, surface = seen.parts.softmax(1), seen.surface * _column(signs, seen.surface)
+            parts, surface = seen.parts.softmax(1), seen.surface * seen.surface.new_tensor(signs)[:, None, None]
             if mirrored:
                 parts = parts[:, list(MIRRORED)]
             known = torch.log(1 - parts[:, -1:] + 1e-3)
@@ -256,11 +249,7 @@ class SurfaceGenerator(nn.Module):
             target.surface * scale, torch.ones_like(target.surface[:, :1]),
             target.parts.softmax(1)[:, :-1] * self.same_part, self.query(target.features),
         ], 1)  # fmt: skip
-        given = [torch.cat([rows(x)[code.sources] for x in of], 1) for of in (keys, values)]  # (Q,K,hw,C)
-        with torch.autocast(queries.device.type, enabled=False):
-            query = rows(queries.float())[:, None].expand(-1, given[0].shape[1], -1, -1)
-            found = F.scaled_dot_product_attention(query, given[0].float(), given[1].float(), scale=1.0)
-        found = found.transpose(2, 3).unflatten(3, (h, w))
+        found = _attended(queries, *(torch.cat([rows(x)[code.sources] for x in of], 1) for of in (keys, values)))
         by_surface = found.split([found.shape[2] - 5, 3, 2], 2)
         by_joints = alike.features, alike.surface, alike.position
         features, surface, position = (torch.cat(of, 1) for of in zip(by_surface, by_joints, strict=True))
@@ -293,13 +282,13 @@ class _Encoder(nn.Module):
     def __init__(self, channels_in: int, extra: int, widths: tuple[int, int, int, int]) -> None:
         super().__init__()
         fine, near, mid, far = widths
-        self.fine = nn.Sequential(conv(channels_in, fine), Residual(fine))
+        self.fine = nn.Sequential(conv(channels_in, fine), residual(fine))
         self.down = conv(fine, near, stride=2)
-        self.near = nn.Sequential(conv(near + extra, near), Residual(near))
-        self.mid = nn.Sequential(conv(near, mid, stride=2), Residual(mid))
-        self.far = nn.Sequential(conv(mid, far, stride=2), Residual(far), Residual(far))
-        self.up_mid = nn.Sequential(conv(far + mid, mid), Residual(mid))
-        self.up_near = nn.Sequential(conv(mid + near, near), Residual(near))
+        self.near = nn.Sequential(conv(near + extra, near), residual(near))
+        self.mid = nn.Sequential(conv(near, mid, stride=2), residual(mid))
+        self.far = nn.Sequential(conv(mid, far, stride=2), residual(far), residual(far))
+        self.up_mid = nn.Sequential(conv(far + mid, mid), residual(mid))
+        self.up_near = nn.Sequential(conv(mid + near, near), residual(near))
         self.up_fine = conv(near + fine, fine)
         self.head = nn.Conv2d(near + extra, 3 + PARTS, 1)  # the fields of the body nearly say it
 
@@ -322,11 +311,15 @@ def _body(poses: Poses) -> Tensor:
     return torch.cat([rest.clamp(-3, 3), limbs, positions(rest)], 1)
 
 
+def _attended(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+    """What queries (Q,C,h,w) find among keys (Q,K,hw,C) with values (Q,K,hw,C'), in float32: (Q,K,C',h,w)."""
+    with torch.autocast(queries.device.type, enabled=False):
+        query = rows(queries.float())[:, None].expand(-1, keys.shape[1], -1, -1)
+        found = F.scaled_dot_product_attention(query, keys.float(), values.float(), scale=1.0)
+    return found.transpose(2, 3).unflatten(3, queries.shape[2:])
+
+
 def _mirrored(poses: Poses, width: int) -> Poses:
     """The poses in mirrored photos of `width` px."""
     x, y = poses.keypoints[:, MIRROR].unbind(2)
     return Poses(poses.posemaps.flip(3), torch.stack([width - 1 - x, y], 2))
-
-
-def _column(values: tuple[int, ...], like: Tensor) -> Tensor:
-    return like.new_tensor(values)[:, None, None]

@@ -159,8 +159,3 @@ def _enlarged(out: Tensor, factor: int) -> Tensor:
     painted = larger(out[:, :3] * inside, factor) / larger(inside, factor)
     behind = larger(out[:, 6:] * beside, factor) / larger(beside, factor)
     return torch.cat([painted, larger(out[:, 3:6], factor), behind], 1)
-
-
-def reduced(images: Tensor, factor: int) -> Tensor:
-    """(B,C,H,W) -> (B,C,H / factor,W / factor): means of squares."""
-    return F.avg_pool2d(images, factor) if factor > 1 else images
