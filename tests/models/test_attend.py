@@ -40,10 +40,6 @@ def made(network: AttendGenerator, images: Tensor, poses: Poses, sources: Sequen
     return network.decode(network.encode(images, poses, *all_of([sources])), target)
 
 
-def parts(generated: Generated) -> tuple[Tensor, Tensor, Tensor]:
-    return generated.image, generated.warped, generated.synthesized
-
-
 @pytest.mark.parametrize("stride", [2, 4, 8])
 def test_every_stride_gives_images_of_the_inputs_size_also_without_a_body(stride):
     images, poses = photos(3, 128, 88)
@@ -51,7 +47,7 @@ def test_every_stride_gives_images_of_the_inputs_size_also_without_a_body(stride
     network = taught(generator(stride=stride, channels=32 if stride < 8 else 40))
     with torch.no_grad():
         generated = network.decode(network.encode(images, poses, *all_of([[0, 1], [2, 2]])), poses[1:])
-    for part in parts(generated):
+    for part in generated:
         assert part.shape == (2, 3, 128, 88)
         assert part.isfinite().all()
 
@@ -62,7 +58,7 @@ def test_any_number_of_sources_in_any_order(count):
     network, sources = taught(generator()), list(range(count))
     one = made(network, images, poses, sources, poses[5:])
     other = made(network, images, poses, sources[::-1], poses[5:])
-    for a, b in zip(parts(one), parts(other), strict=True):
+    for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
@@ -74,7 +70,7 @@ def test_what_is_masked_has_no_influence():
             network.decode(network.encode(images, poses, torch.tensor([sources]), use), poses[5:])
             for sources, use in (([0, 1, 2], mask), ([0, 4, 2], mask), ([0, 2], mask[:, [0, 2]]))
         )
-    for a, b, c in zip(parts(one), parts(other), parts(alone), strict=True):
+    for a, b, c in zip(one, other, alone, strict=True):
         assert torch.equal(a, b)
         torch.testing.assert_close(a, c, atol=1e-5, rtol=1e-5)
 
@@ -88,7 +84,7 @@ def test_what_is_masked_has_no_influence_however_far_the_source_is():
     network, poses = generator(), poses_of(keypoints, HEIGHT, WIDTH)
     with torch.no_grad():
         code = network.encode(images, poses, torch.tensor([[0, 1]]), torch.tensor([[True, False]]))
-        _, warped, _ = parts(network.decode(code, target))
+        warped = network.decode(code, target).warped
     torch.testing.assert_close(warped, torch.full_like(warped, -0.5))
 
 
@@ -103,7 +99,7 @@ def test_before_training_a_place_looks_where_the_gaussian_says():
     x, y = ((torch.arange(size) + 0.5) / size * 2 - 1 for size in (WIDTH, HEIGHT))  # grid_sample's, in red and green
     images = torch.stack([*torch.meshgrid(x, y, indexing="xy"), torch.zeros(HEIGHT, WIDTH)])[None]
     source_pose, target_pose = (poses_of(keypoints[None], HEIGHT, WIDTH) for keypoints in (own, target))
-    _, warped, _ = parts(made(generator(stride=stride), images, source_pose, [0], target_pose))
+    warped = made(generator(stride=stride), images, source_pose, [0], target_pose).warped
     spread = torch.tensor([0.05, 0.05, 0.07, 0.6, 0.6]).double()
     there, here = (
         body_fields(keypoints[None], HEIGHT, WIDTH, stride).rest[0].flatten(1).T.double() / spread
@@ -121,9 +117,8 @@ def test_before_training_the_side_that_is_asked_for_is_looked_for(back):
     keypoints = torch.stack([person(HEIGHT, WIDTH), person(HEIGHT, WIDTH, back=True)])
     images = torch.stack([torch.full((3, HEIGHT, WIDTH), -1.0), torch.full((3, HEIGHT, WIDTH), 1.0)])
     target = person(HEIGHT, WIDTH, arms=(0.9, 0.4), back=back)
-    _, warped, _ = parts(
-        made(generator(), images, poses_of(keypoints, HEIGHT, WIDTH), [0, 1], poses_of(target[None], HEIGHT, WIDTH))
-    )
+    source_poses, target_pose = poses_of(keypoints, HEIGHT, WIDTH), poses_of(target[None], HEIGHT, WIDTH)
+    warped = made(generator(), images, source_poses, [0, 1], target_pose).warped
     mean = warped[0][:, body(target)].mean()
     assert mean > 0.9 if back else mean < -0.9
 
@@ -132,7 +127,7 @@ def test_copied_pixels_are_taken_at_full_size():
     """Stripes finer than a place: what is warped has their two colours, not their mean."""
     keypoints = person(HEIGHT, WIDTH)[None]
     poses = poses_of(keypoints, HEIGHT, WIDTH)
-    _, warped, _ = parts(made(generator(stride=4), STRIPES, poses, [0], poses))
+    warped = made(generator(stride=4), STRIPES, poses, [0], poses).warped
     assert warped[0][:, body(keypoints[0])].abs().mean() > 0.5
     assert F.avg_pool2d(STRIPES, 4).abs().max() == 0
 
@@ -156,7 +151,7 @@ def test_at_the_start_a_quarter_is_the_copys():
     network = generator()
     torch.nn.init.zeros_(network.decoder.out[-1].weight)
     torch.nn.init.zeros_(network.decoder.out[-1].bias)
-    image, warped, synthesized = parts(made(network, images, poses, [0], poses[4:]))
+    image, warped, synthesized = made(network, images, poses, [0], poses[4:])
     assert synthesized.count_nonzero() == 0
     torch.testing.assert_close(image, warped / (1 + math.e))
 
@@ -171,7 +166,7 @@ def test_gradients_are_finite_and_reach_all_parameters_in_two_steps():
     for _ in range(2):
         generated = network.decode(network.encode(images, poses, sources, mask), poses[1:3])
         optimiser.zero_grad()
-        sum((part - images[1:3]).abs().mean() for part in parts(generated)).backward()
+        sum((part - images[1:3]).abs().mean() for part in generated).backward()
         for name, parameter in network.named_parameters():
             assert parameter.grad is not None, name
             assert parameter.grad.isfinite().all(), name
@@ -187,8 +182,8 @@ def test_the_poses_of_encoded_photos_are_encoded_once_with_the_same_images_and_g
     for given in (None, photo):
         network.zero_grad()
         generated = network.decode(network.encode(images, poses, *all_of([[0, 1], [2, 3]])), poses[photo], given)
-        sum((part - images[photo]).abs().mean() for part in parts(generated)).backward()
-        found.append((parts(generated), [parameter.grad for parameter in network.parameters()]))
+        sum((part - images[photo]).abs().mean() for part in generated).backward()
+        found.append((generated, [parameter.grad for parameter in network.parameters()]))
     (plain, gradients), (again, gradients_again) = found
     torch.testing.assert_close(again, plain, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(gradients_again, gradients, atol=1e-5, rtol=1e-4)
@@ -198,9 +193,9 @@ def test_in_autocast_positions_stay_float32():
     images, poses = photos()
     network, index = generator(), all_of([[0, 1]])
     with torch.no_grad():
-        _, expected, _ = parts(network.decode(network.encode(images, poses, *index), poses[2:3]))
+        expected = network.decode(network.encode(images, poses, *index), poses[2:3]).warped
         with torch.autocast("cpu", torch.bfloat16):
-            image, warped, synthesized = parts(network.decode(network.encode(images, poses, *index), poses[2:3]))
+            image, warped, synthesized = network.decode(network.encode(images, poses, *index), poses[2:3])
     assert image.dtype == warped.dtype == synthesized.dtype == torch.float32
     assert (warped - expected).abs().mean() < 0.02
 

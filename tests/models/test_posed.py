@@ -8,7 +8,7 @@ from torch import Tensor
 
 from made_up import all_of, people, person, photos, poses_of
 from repose.data.poses import Poses
-from repose.data.skeleton import JOINT, K
+from repose.data.skeleton import JOINT
 from repose.models.posed import Code, PosedGenerator, PosedSettings, _places, align
 
 pytestmark = pytest.mark.floats
@@ -88,8 +88,3 @@ def test_gradients_reach_all_parameters(settings):
         assert parameter.grad is not None, name
         assert parameter.grad.isfinite().all(), name
         assert name.endswith("bias") or parameter.grad.abs().max() > 0, name
-
-
-def test_places_are_finite_and_apart_without_a_body():
-    places = _places(poses_of(torch.full((1, K, 2), torch.nan), HEIGHT, WIDTH))[0]
-    assert len(places.unique(dim=0)) == len(places) == HEIGHT * WIDTH // 16

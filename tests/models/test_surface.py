@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from made_up import all_of
 from mannequins.renderer.body import BONE, BONES
 from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
@@ -17,18 +19,24 @@ from repose.models.surface import MIRRORED, PARTS, STRIDE, SurfaceGenerator, Sur
 from repose.models.surface_image import Code, Seen, _enlarged, for_photos
 
 pytestmark = pytest.mark.floats
-SMALL = SurfaceSettings(widths=(8, 16, 16, 16), features=8, decoder=(16, 16), blocks=1)
+SMALL = SurfaceSettings(widths=(8, 16, 16, 16), features=8, decoder=(16, 16), blocks=1, mirror=False)
+ONE_SOURCE = all_of([[0]])
 
 
-def generator(*, reduce: int = 1, mirror: bool = False, unlike_training: bool = False) -> SurfaceGenerator:
+def generator(**settings: Any) -> SurfaceGenerator:
     """A small generator whose refined flow, sight and shares are not the initial zeros."""
     torch.manual_seed(0)
-    made = (
-        SurfaceGenerator(replace(SMALL, reduce=reduce, mirror=mirror, unlike_training=unlike_training))
-        .eval()
-        .requires_grad_(False)
-    )
+    made = SurfaceGenerator(replace(SMALL, **settings)).eval().requires_grad_(False)
     torch.nn.init.normal_(made.refine[-1].weight, std=0.2)
+    return made
+
+
+def plain(alpha: float = 0.0, **settings: Any) -> SurfaceGenerator:
+    """A small generator whose decoder gives 0 everywhere, except half of the logit of alpha."""
+    made = generator(**settings)
+    torch.nn.init.zeros_(made.out.weight)
+    torch.nn.init.zeros_(made.out.bias)
+    made.out.bias[20:24] = alpha
     return made
 
 
@@ -68,17 +76,7 @@ def test_a_place_is_found_in_the_source_on_the_mirrored_and_on_the_other_side(ca
     features, fine = torch.zeros(1, 16, h, w), torch.zeros(1, 8, 2 * h, 2 * w)
     turned = surface * torch.tensor(signs)[:, None, None]
     seen, target = Seen(surface, shown, features, fine), Seen(turned, wanted, features, fine)
-    code = Code(
-        images,
-        images,
-        seen,
-        torch.tensor([[0]]),
-        torch.tensor([[True]]),
-        torch.zeros(1, 8),
-        images,
-        _body(of),
-        of.keypoints,
-    )
+    code = Code(images, images, seen, *ONE_SOURCE, torch.zeros(1, 8), images, _body(of), of.keypoints)
     monkeypatch.setattr(made, "look", lambda *_: target)
     coarse = made.match(code, of).coarse[0, :3]
     rows, columns = torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
@@ -96,7 +94,7 @@ def test_the_candidate_by_joints_moves_with_the_person():
         joints[:, JOINT[name]] = torch.tensor(at, dtype=torch.float)
     joints[1] += torch.tensor([2.0 * STRIDE, -1.0 * STRIDE])
     source, target = poses(joints[:1], 64, 48), poses(joints[1:], 64, 48)
-    code = made.encode(images, source, torch.tensor([[0]]), torch.tensor([[True]]))
+    code = made.encode(images, source, *ONE_SOURCE)
     x, y = made._alike(code, target).position[0, 0]
     row, column = 6, 8  # a place of the target's torso
     assert float((x[row, column] + 1) * 12 / 2) == pytest.approx(column - 2 + 0.5, abs=0.5)
@@ -113,15 +111,12 @@ def face(x: float, y: float) -> Poses:
 
 
 ON_FACE = slice(22, 31), slice(20, 29)  # of `face(24, 26)`
-ONE_SOURCE = torch.tensor([[0]]), torch.tensor([[True]])
 
 
 def copier(*, mirror: bool = False, part: str = "head") -> SurfaceGenerator:
     """Takes every place for a part of the person, and does not change the light of a copy."""
-    made = generator(mirror=mirror)
-    made.of_source.head.bias.data[BONE[part] - PARTS] = 20
-    torch.nn.init.zeros_(made.out.weight)
-    torch.nn.init.zeros_(made.out.bias)
+    made = plain(mirror=mirror)
+    made.of_source.head.bias[BONE[part] - PARTS] = 20
     return made
 
 
@@ -179,26 +174,21 @@ def test_padded_sources_give_the_image_of_fewer_sources():
 def test_with_mirror_the_image_of_mirrored_inputs_is_the_mirrored_image():
     images, of = inputs(2)
     turned = poses(torch.stack([47 - of.keypoints[..., 0], of.keypoints[..., 1]], 2)[:, MIRROR], 64, 48)
-    sources = torch.tensor([[0]]), torch.tensor([[True]])
     for mirror in (False, True):
         made = generator(mirror=mirror)
-        one = made.generate(images, of, *sources, of[1:]).image
-        other = made.generate(images.flip(3), turned, *sources, turned[1:]).image
+        one = made.generate(images, of, *ONE_SOURCE, of[1:]).image
+        other = made.generate(images.flip(3), turned, *ONE_SOURCE, turned[1:]).image
         assert torch.allclose(one, other.flip(3), atol=1e-3) == mirror
         assert torch.equal(one, image(made, images, of, [0], [True])) != mirror
 
 
 def test_for_photos_unlike_those_of_the_training_more_is_copied():
     images, of = inputs(2)
-    plain, more = (generator(unlike_training=unlike) for unlike in (False, True))
-    for made in (plain, more):  # no change of light, and a background that is far from both
-        torch.nn.init.zeros_(made.out.weight)
-        torch.nn.init.constant_(made.out.bias, 0)
-        made.out.bias[20:24] = 9
-    results = [made.generate(images, of, *ONE_SOURCE, of[1:]) for made in (plain, more)]
+    learned, more = (plain(9, unlike_training=unlike) for unlike in (False, True))
+    results = [made.generate(images, of, *ONE_SOURCE, of[1:]) for made in (learned, more)]
     shares = [((of.image - of.painted) / (of.warped - of.painted)).median() for of in results]
     assert float(shares[0]) < float(shares[1]) <= 1.001
-    assert torch.equal(image(plain, images, of, [0], [True]), image(more, images, of, [0], [True]))  # as in training
+    assert torch.equal(image(learned, images, of, [0], [True]), image(more, images, of, [0], [True]))  # as in training
 
 
 def test_silhouettes_in_photos_are_sharper_than_learned_and_more_so_in_larger_images():
@@ -209,12 +199,7 @@ def test_silhouettes_in_photos_are_sharper_than_learned_and_more_so_in_larger_im
 
 
 def test_the_background_gets_lighter_and_darker():
-    images, of = inputs(2)
-    made = generator()
-    torch.nn.init.zeros_(made.out.weight)
-    torch.nn.init.constant_(made.out.bias, 0)
-    made.out.bias[20:24] = -9  # no person
-    levels = []
+    (images, of), made, levels = inputs(2), plain(-9), []  # no person
     for light in (-0.5, 0.0, 0.5):
         made.out.bias[28:] = light
         levels.append(float(made.generate(images, of, *ONE_SOURCE, of[1:]).image.mean()) + 1)
@@ -230,15 +215,12 @@ def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size():
     for net in (small, large):  # alpha is the same everywhere, as it decides what of the paint counts
         net.out.weight[20:24], net.out.bias[20:24] = 0, 5
     with torch.no_grad():
-        codes = [
-            net.encode(photos, pose, torch.tensor([[0]]), torch.tensor([[True]]))
-            for net, photos, pose in ((small, images, of), (large, enlarged, larger))
-        ]
-        plain, full = small.make(codes[0], of[1:]), large.make(codes[1], larger[1:])
-    torch.testing.assert_close(full.matched.flow, plain.matched.flow)
+        half = small.make(small.encode(images, of, *ONE_SOURCE), of[1:])
+        full = large.make(large.encode(enlarged, larger, *ONE_SOURCE), larger[1:])
+    torch.testing.assert_close(full.matched.flow, half.matched.flow)
     assert full.image.shape == (1, 3, 128, 96)
-    torch.testing.assert_close(full.painted, F.interpolate(plain.painted, scale_factor=2.0, mode="bilinear"))
-    assert not torch.allclose(full.warped, F.interpolate(plain.warped, scale_factor=2.0, mode="bilinear"), atol=0.1)
+    torch.testing.assert_close(full.painted, F.interpolate(half.painted, scale_factor=2.0, mode="bilinear"))
+    assert not torch.allclose(full.warped, F.interpolate(half.warped, scale_factor=2.0, mode="bilinear"), atol=0.1)
 
 
 def test_paint_beside_the_person_and_shadows_behind_it_do_not_reach_over_its_edge():
@@ -248,6 +230,6 @@ def test_paint_beside_the_person_and_shadows_behind_it_do_not_reach_over_its_edg
     painted, shadow = _enlarged(out, 4)[0, 0, 10], _enlarged(out, 4)[0, 6, 10]
     assert painted[:12].min() > 0.8  # all that the person covers, also in part
     assert shadow[12:].max() < -8
-    plain = F.interpolate(out, scale_factor=4.0, mode="bilinear")[0, :, 10]
-    assert plain[0, :12].min() < 0.7
-    assert plain[6, 12:].max() > -4
+    bilinear = F.interpolate(out, scale_factor=4.0, mode="bilinear")[0, :, 10]
+    assert bilinear[0, :12].min() < 0.7
+    assert bilinear[6, 12:].max() > -4

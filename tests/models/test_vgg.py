@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
+from torchvision.models.vgg import cfgs, make_layers
 
 from repose.errors import ReposeError
 from repose.models.vgg import LayersName, load_vgg19, vgg19_loss
@@ -22,24 +23,17 @@ CHOICES: dict[LayersName, tuple[list[float], float]] = {
     "vunet": ([5, 5, 5, 5, 5], 57.375),
     "patn": ([1], 1),
 }
-CONVOLUTIONS = [2, 2, 4, 4, 4]  # of VGG19's five blocks, of 64, 128, 256, 512, 512 channels
+CONVOLUTIONS = [2, 2, 4, 4, 4]  # of VGG19's five blocks
 FORMS = ["pth", "safetensors"]
 
 
 @pytest.fixture(scope="module")
 def weights() -> dict[str, Tensor]:
-    """Of VGG19's convolutions, named as torchvision names them; what follows them is there too, and not used."""
-    random, state = torch.Generator().manual_seed(0), {}
-    number, channels = 0, 3
-    for block, count in enumerate(CONVOLUTIONS):
-        for _ in range(count):
-            after = min(64 * 2**block, 512)
-            weight = torch.randn(after, channels, 3, 3, generator=random) * (2 / (9 * channels)) ** 0.5
-            state[f"features.{number}.weight"] = weight
-            state[f"features.{number}.bias"] = torch.randn(after, generator=random) * 0.1
-            number, channels = number + 2, after
-        number += 1  # the pooling
-    return state | {"classifier.0.weight": torch.zeros(2, 2)}
+    """Of VGG19's convolutions, so large that no layer fades; what follows them is there too, and not used."""
+    torch.manual_seed(0)
+    state = make_layers(cfgs["E"], batch_norm=False).state_dict()
+    features = {f"features.{name}": value * 6**0.5 for name, value in state.items()}
+    return features | {"classifier.0.weight": torch.zeros(2, 2)}
 
 
 @pytest.fixture(scope="module")
@@ -58,13 +52,12 @@ def by_hand(weights: dict[str, Tensor], images: Tensor) -> list[Tensor]:
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     x = (images / 2 + 0.5 - mean.view(3, 1, 1)) / std.view(3, 1, 1)
     names = [name for name in weights if name.startswith("features") and name.endswith("weight")]
-    convolutions = [(weights[name], weights[name.replace("weight", "bias")]) for name in names]
-    found, number = [], 0
+    convolutions = iter((weights[name], weights[name.replace("weight", "bias")]) for name in names)
+    found = []
     for block, count in enumerate(CONVOLUTIONS):
         x = F.max_pool2d(x, 2) if block else x
         for which in range(count):
-            x = F.conv2d(x, *convolutions[number], padding=1).relu()
-            number += 1
+            x = F.conv2d(x, *next(convolutions), padding=1).relu()
             if which == 1:
                 found.append(x)
     return found
