@@ -10,7 +10,7 @@ from repose.data.poses import Poses
 class Generated(NamedTuple):
     """A decoder's output for Q targets: the image and, for `attend` and `surface`, its two parts."""
 
-    image: Tensor  # (Q,3,H,W) in [-1,1]
+    image: Tensor  # (Q,3,H,W) in [-1,1], for `attend` and `surface` only about
     warped: Tensor | None = None  # (Q,3,H,W) in [-1,1], from the sources
     synthesized: Tensor | None = None  # (Q,3,H,W) in about [-1,1]
 

@@ -29,7 +29,7 @@ class PerceptualLoss(nn.Module):
         self.phi, self.factors = phi.eval().requires_grad_(False), list(factors)
 
     def forward(self, generated: Tensor, target: Tensor) -> Tensor:
-        """Images (Q,3,H,W) in [-1,1], at least 32 px per side -> scalar, computed in float32 even under autocast."""
+        """Images (Q,3,H,W) in [-1,1], at least 16 px per side -> scalar, computed in float32 even under autocast."""
         with torch.autocast(target.device.type, enabled=False):
             with torch.no_grad():
                 expected = self.phi(target.float())

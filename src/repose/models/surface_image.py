@@ -66,7 +66,7 @@ class Matched(NamedTuple):
 class Made(NamedTuple):
     """Everything that the decoder computes for Q targets; all but `generate`'s image is as fine as the photos."""
 
-    image: Tensor  # (Q,3,H,W) in [-1,1]
+    image: Tensor  # (Q,3,H,W) in about [-1,1], as light and paint have no bounds
     matched: Matched
     warped: Tensor  # (Q,3,H,W)
     painted: Tensor  # (Q,3,H,W)
