@@ -9,9 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from made_up import all_of
+from made_up import all_of, poses_of
 from mannequins.renderer.body import BONE, BONES
-from repose.data.posemaps import colour, draw
 from repose.data.poses import Poses
 from repose.data.skeleton import JOINT, MIRROR, K
 from repose.models.heads import _POINTS
@@ -44,11 +43,7 @@ def inputs(photos: int, height: int = 64, width: int = 48) -> tuple[Tensor, Pose
     random = torch.Generator().manual_seed(1)
     images = torch.rand(photos, 3, height, width, generator=random) * 2 - 1
     keypoints = torch.rand(photos, K, 2, generator=random) * torch.tensor([width - 1.0, height - 1.0])
-    return images, poses(keypoints, height, width)
-
-
-def poses(keypoints: Tensor, height: int, width: int) -> Poses:
-    return Poses(colour(draw(keypoints, height=height, width=width, line_width=height / 32)), keypoints)
+    return images, poses_of(keypoints, height, width)
 
 
 def image(made: SurfaceGenerator, images: Tensor, of: Poses, sources: list[int], used: list[bool]) -> Tensor:
@@ -93,7 +88,7 @@ def test_the_candidate_by_joints_moves_with_the_person():
                      "left_hip": (29, 36), "right_knee": (18, 50), "left_knee": (30, 50)}.items():  # fmt: skip
         joints[:, JOINT[name]] = torch.tensor(at, dtype=torch.float)
     joints[1] += torch.tensor([2.0 * STRIDE, -1.0 * STRIDE])
-    source, target = poses(joints[:1], 64, 48), poses(joints[1:], 64, 48)
+    source, target = poses_of(joints[:1], 64, 48), poses_of(joints[1:], 64, 48)
     code = made.encode(images, source, *ONE_SOURCE)
     x, y = made._alike(code, target).position[0, 0]
     row, column = 6, 8  # a place of the target's torso
@@ -107,7 +102,7 @@ def face(x: float, y: float) -> Poses:
     for name, (right, up, _) in zip(("nose", "right_eye", "left_eye", "right_ear", "left_ear"), _POINTS, strict=True):
         joints[:, JOINT[name]] = torch.tensor([x + right, y - up])
     joints[:, JOINT["neck"]] = torch.tensor([x, y + 22])
-    return poses(joints, 64, 48)
+    return poses_of(joints, 64, 48)
 
 
 ON_FACE = slice(22, 31), slice(20, 29)  # of `face(24, 26)`
@@ -154,26 +149,15 @@ def test_copies_of_finer_photos_are_sharper():
     assert errors[1] < 0.6 * errors[0]
 
 
-def test_an_unused_source_changes_nothing_and_a_used_one_does():
-    made, (images, of) = generator(), inputs(3)
-    changed = images.clone()
-    changed[1] *= -1
-    for used, same in ((False, True), (True, False)):
-        before, after = (image(made, some, of, [0, 1], [True, used]) for some in (images, changed))
-        assert torch.allclose(before, after, atol=1e-6) == same
-
-
 def test_padded_sources_give_the_image_of_fewer_sources():
     made, (images, of) = generator(), inputs(3)
-    torch.testing.assert_close(
-        image(made, images, of, [0, 1, 1, 1], [True, True, False, False]), image(made, images, of, [0, 1], [True, True]),
-        rtol=0, atol=2e-5,
-    )  # fmt: skip
+    padded = image(made, images, of, [0, 1, 2, 2], [True, True, False, False])
+    torch.testing.assert_close(padded, image(made, images, of, [0, 1], [True, True]), rtol=0, atol=2e-5)
 
 
 def test_with_mirror_the_image_of_mirrored_inputs_is_the_mirrored_image():
     images, of = inputs(2)
-    turned = poses(torch.stack([47 - of.keypoints[..., 0], of.keypoints[..., 1]], 2)[:, MIRROR], 64, 48)
+    turned = poses_of(torch.stack([47 - of.keypoints[..., 0], of.keypoints[..., 1]], 2)[:, MIRROR], 64, 48)
     for mirror in (False, True):
         made = generator(mirror=mirror)
         one = made.generate(images, of, *ONE_SOURCE, of[1:]).image
@@ -209,7 +193,7 @@ def test_the_background_gets_lighter_and_darker():
 
 def test_reduced_networks_see_the_small_photo_and_the_image_has_the_full_size():
     images, of = inputs(2)
-    larger = poses((of.keypoints + 0.5) * 2 - 0.5, 128, 96)
+    larger = poses_of((of.keypoints + 0.5) * 2 - 0.5, 128, 96)
     enlarged = F.interpolate(images, scale_factor=2.0)
     small, large = generator(), generator(reduce=2)
     for net in (small, large):  # alpha is the same everywhere, as it decides what of the paint counts

@@ -1,11 +1,8 @@
 """attend: our own generator, in which every place of the target attends to every place of all sources.
 
-Attention compares places by their position on the body (`body`). Before training, the logits are those of a Gaussian in the
-coordinates of a body at rest and of the view, so a sleeve attends to that sleeve, from the same side if a source shows it.
-Training moves these coordinates, adds keys and queries from image and pose, weights the sources, and learns to synthesize.
-
-Attention gives a position in each source. The source's pixels are sampled there at full size, so patterns stay sharp. The
-decoder synthesizes regions that no source shows, and predicts the share of the warped sources for each pixel.
+docs/attend.md describes it. Attention compares places by their position on the body (`body`), before training by a Gaussian
+alone. It gives a position in each source, whose pixels are sampled there at full size. The decoder synthesizes regions that
+no source shows, and predicts the share of the warped sources for each pixel.
 """
 
 import math

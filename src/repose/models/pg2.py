@@ -62,8 +62,6 @@ class G2(nn.Module):
         begun: 1 from the first step that trains this network, 0 before.
     """
 
-    begun: Tensor
-
     def __init__(self, height: int, channels: int, skips: Literal["all", "coarse"]) -> None:
         super().__init__()
         levels = level_count(height) - 2
@@ -78,7 +76,7 @@ class G2(nn.Module):
             _double(b + c * skipped, channels) for b, c, skipped in zip(below, at, self.skipped, strict=True)
         )
         self.out = SameConv2d(channels, 3, 3)
-        self.register_buffer("begun", torch.zeros(()))
+        self.begun = nn.Buffer(torch.zeros(()))
         _initialise(self, nn.init.xavier_uniform_)
 
     def forward(self, coarse: Tensor, source: Tensor) -> Tensor:

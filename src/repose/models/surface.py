@@ -1,16 +1,11 @@
 """surface: a generator that finds each spot of the target's body in the sources, copies it, and paints what no source shows.
 
-Two encoders predict what each place of a picture shows: its coordinates on the body at rest, and its part (a bone of the
-mannequins, or the background). The sources' encoder sees photos and poses. The target's encoder sees the pose and a code of
-the sources. Each place of the target attends to places of each source with similar coordinates and the same part. Two more
-candidates are the mirrored body and the body with front and back exchanged, which look alike on most clothes. The last
-candidate is the place that lies alike relative to the joints. What it shows also goes to the target's encoder, since joints
-alone do not tell of skirts, loose clothes and hair. A second network refines these flows at half of the image's size and
-weights the candidates. Heads need no network: they are rigid, so the joints of both faces say where each place lies (`heads`).
+docs/surface.md describes the model and its training. Two encoders predict what each place of a picture shows: its coordinates
+on the body at rest, and its part (a bone of the mannequins, or the background). Each place of the target attends to places of
+each source with similar coordinates and the same part, also of the mirrored body and with front and back exchanged, which look
+alike on most clothes. A second network refines these flows at half of the image's size and weights all candidates.
 
-The decoder predicts an alpha, a painted person, and the share and brightness of the copy. The background is that of the
-sources, filled in where the person stood. Renderings have the truth for all of this (`mannequins.renderer.render.Surface`),
-so the geometry is supervised directly (docs/surface.md).
+The decoder predicts an alpha, a painted person, and the share and brightness of the copy.
 """
 
 import torch
@@ -110,9 +105,8 @@ class SurfaceGenerator(nn.Module):
 
     def encode(self, images: Tensor, poses: Poses, sources: Tensor, mask: Tensor) -> Code:
         """See `Generator.encode`. The photos may have a multiple of the height and width of the poses' maps."""
-        height, width = poses.posemaps.shape[2:]
-        small = F.avg_pool2d(images, self.reduce * (images.shape[2] // height))
-        poses = self._drawn(poses, height, width)
+        small = F.avg_pool2d(images, self.reduce * (images.shape[2] // poses.posemaps.shape[2]))
+        poses = self._drawn(poses)
         body = _body(poses)
         seen = self.of_source(F.pixel_unshuffle(torch.cat([small, poses.posemaps], 1), 2), body)
         valid = mask[..., None].to(images.dtype) / mask.sum(1)[:, None, None]
@@ -122,7 +116,7 @@ class SurfaceGenerator(nn.Module):
         return Code(images, small, seen, sources, mask, pooled, background, body, poses.keypoints)
 
     def decode(self, code: Code, target_pose: Poses, photo: Tensor | None = None) -> Generated:  # noqa: ARG002
-        """Images (Q,3,H,W) in [-1,1], with their warped and painted parts; `photo` is not used."""
+        """Images (Q,3,H,W) in about [-1,1], with their warped and painted parts; `photo` is not used."""
         made = self.make(code, target_pose)
         return Generated(made.image, made.warped, made.painted)
 
@@ -176,7 +170,7 @@ class SurfaceGenerator(nn.Module):
 
     def _decoded(self, code: Code, target_pose: Poses) -> tuple[Matched, Tensor]:
         """The match, and the decoder's output (Q,8,H / reduce,W / reduce)."""
-        target_pose = self._drawn(target_pose, *target_pose.posemaps.shape[2:])
+        target_pose = self._drawn(target_pose)
         matched = self.match(code, target_pose)
         target, share = matched.target, matched.share
         warped = copies(code.small, code.sources, matched)
@@ -196,9 +190,9 @@ class SurfaceGenerator(nn.Module):
         )
         return matched, smoothed(F.pixel_shuffle(in_float32(self.out, self.decode_fine(x)), 2))
 
-    def _drawn(self, poses: Poses, height: int, width: int) -> Poses:
+    def _drawn(self, poses: Poses) -> Poses:
         """The poses at the networks' size; their maps are drawn again, as limbs there have one width."""
-        height, width = height // self.reduce, width // self.reduce
+        height, width = (side // self.reduce for side in poses.posemaps.shape[2:])
         keypoints = (poses.keypoints + 0.5) / self.reduce - 0.5
         maps = draw(keypoints, height=height, width=width, line_width=max(1.0, height * _LIMB))
         return Poses(colour(maps), keypoints)

@@ -39,10 +39,7 @@ class VGG19Maps(nn.Module):
         self.scale = 1.0 if layers == "patn" else _CAFFE_SCALE
         self.wanted = _RELUS[: len(LAYERS[layers])]
         self.features = load_vgg19(weights)[: self.wanted[-1] + 1]
-        self.mean: Tensor
-        self.std: Tensor
-        self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None])
-        self.register_buffer("std", torch.tensor(_STD)[:, None, None])
+        self.mean, self.std = (nn.Buffer(torch.tensor(of)[:, None, None]) for of in (_MEAN, _STD))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Images (Q,3,H,W) in [-1,1], at least 16 px per side -> a feature map for each layer."""

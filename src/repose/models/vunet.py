@@ -34,14 +34,12 @@ class VUNet(nn.Module):
         begun: 1 once photos have set the initial weights, 0 before.
     """
 
-    begun: Tensor
-
     def __init__(self, width: int, levels: int, box: int, dropout: float) -> None:
         super().__init__()
         channels = [min(width * 2**level, 4 * width) for level in range(levels)]  # from full size down
         self.appearance = Appearance(channels[box:], dropout)
         self.shape = Shape(channels, dropout)
-        self.register_buffer("begun", torch.zeros(()))
+        self.begun = nn.Buffer(torch.zeros(()))
 
     def forward(self, given: Inputs) -> tuple[Tensor, list[Tensor], list[Tensor]]:
         """Images (Q,3,S,S), and the means of posterior and prior, (Q,C,h,w) of each latent, the lowest first."""
