@@ -59,7 +59,8 @@ def test_a_photo_of_deepfashion_is_found_in_the_project_table_in_any_spelling(tm
 def test_a_photo_is_found_in_a_folder_of_openpose_whatever_its_suffix(tmp_path):
     people(tmp_path / "json/front_keypoints.json", person())
     people(tmp_path / f"json/{IN_DEEPFASHION}_keypoints.json", person(30, joints=25))
-    poses, one = KnownPoses([tmp_path / "json"]), KnownPoses([tmp_path / "json/front_keypoints.json"])
+    alone = people(tmp_path / "front_keypoints.JSON", person())
+    poses, one = KnownPoses([tmp_path / "json"]), KnownPoses([alone])
     photos = ("a/front.png", "front.WEBP", FLAT, f"elsewhere/{IN_DEEPFASHION}.jpg", "back.jpg")
     assert [first_x(poses, photo) for photo in photos] == [20, 20, 30, 30, None]
     assert [first_x(one, photo) for photo in photos] == [20, 20, None, None, None]
@@ -73,6 +74,16 @@ def test_photos_of_the_same_name_are_told_apart_by_their_folders(tmp_path, monke
     (tmp_path / "blue").mkdir()
     monkeypatch.chdir(tmp_path / "blue")
     assert first_x(poses, "front.jpg") == 30
+    assert first_x(poses, "../red/../green/front.jpg") == 40
+    (tmp_path / "json/red/deep").mkdir()
+    monkeypatch.chdir(tmp_path / "json/red/deep")
+    assert first_x(poses, "../front.jpg") == 10
+
+
+@pytest.mark.parametrize("name", ["{}/women/red/1.png", "women/red/1.png", "women__red__1.png", "red__1.png"])
+def test_a_photo_is_found_by_its_whole_path_and_by_its_name_in_the_tables(tmp_path, name):
+    poses = KnownPoses([csv(tmp_path / "p.csv", row(name.format(tmp_path)), row("1.png", 50))])
+    assert [first_x(poses, tmp_path / f"women/{item}/1.png") for item in ("red", "blue")] == [20, 50]
 
 
 @pytest.mark.parametrize("other", ["red/front.png", "shop/red/front.jpg"])

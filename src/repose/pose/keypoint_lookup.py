@@ -1,13 +1,13 @@
 """Look up the poses of a user's photos in keypoint files, and read the pose in a single file.
 
-A name matches a photo if the photo's path ends in it, including folders, or if both are the same photo of DeepFashion in any
-spelling. OpenPose's NAME_keypoints.json matches the photo NAME with any suffix. If several names match, the one with most
-folders is used.
+A name matches a photo if the photo's path ends in it, including folders (separated by / or, as in the stages' tables, by __).
+It also matches if both are the same photo of DeepFashion in any spelling. OpenPose's NAME_keypoints.json matches the photo
+NAME with any suffix. If several names match, the one with most folders is used.
 """
 
 import filecmp
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -40,9 +40,8 @@ class KnownPoses:
     def __init__(self, files: Sequence[Path]) -> None:
         self.files = tuple(files)
         self._sources = [PoseSource(file) for file in files]
-        self._by_name: dict[
-            tuple[PoseSource, str], Path
-        ] = {}  # the photos that were found, by the names in their source
+        # the photos that were found, by the names in their source
+        self._by_name: dict[tuple[PoseSource, str], Path] = {}
 
     def find(self, photo: Path, height: int, width: int) -> np.ndarray | None:
         """The keypoints (K, 2) of a photo of height x width px, NaN for missing; None if no file has the photo.
@@ -54,9 +53,7 @@ class KnownPoses:
                 several different photos.
         """
         for source in self._sources:
-            parts = (photo if source.is_csv else photo.with_suffix(".jpg")).absolute().parts[1:]
-            for first in range(len(parts)):  # its last folders and name, the longest first
-                name = "/".join(parts[first:])
+            for name in _names(photo if source.is_csv else photo.with_suffix(".jpg")):
                 if (found := source.find(name, height, width)) is not None:
                     self._check_same_photo(source, name, photo)
                     return _checked_in_file(found, height, width, str(photo))
@@ -70,6 +67,14 @@ class KnownPoses:
                 f"{source.path} has one pose for the name {name}, but {other} and {photo} are different photos. Give "
                 "the poses names with the photos' folders, or give the photos different names."
             )
+
+
+def _names(photo: Path) -> Iterator[str]:
+    """The names of a photo: its absolute path and the ends of that, the longest first, each with / and with __."""
+    parts = Path(os.path.abspath(photo)).parts  # noqa: PTH100 (Path.absolute keeps "..", and with it a folder of others)
+    for first in range(len(parts)):
+        name = str(Path(*parts[first:]))
+        yield from (name, name.replace("/", "__"))
 
 
 def read_pose(
@@ -189,7 +194,7 @@ def _json_files(path: Path) -> dict[str, Path]:
     _content(path)
     if path.suffix.lower() != ".json":
         raise DataError(f"{path} is not a keypoint file. Give {UNDERSTOOD}.")
-    return {keypoint_files.photo_of_json(path.name): path}
+    return {keypoint_files.photo_of_json(path.with_suffix(".json").name): path}
 
 
 def _person_in(file: Path, height: int, width: int) -> np.ndarray:
