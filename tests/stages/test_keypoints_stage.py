@@ -151,6 +151,24 @@ def test_openpose_files_are_found_by_name_or_path_and_hold_25_or_18_joints(tmp_p
     assert (report["files_with_several_people"], report["people_left_out"]) == (1, 1)
 
 
+@pytest.mark.parametrize("item", ["openpose/photos/red/", "openpose/photos__red__", "photos/red/"])
+def test_openpose_files_of_photos_in_folders_are_found_whatever_the_photos_suffix(tmp_path, item):
+    images = write_images(tmp_path / "images", [f"photos/red/{name}" for name in ("1.png", "2.JPG")], "folders") / "0"
+    files = {f"{item}{number}_keypoints.json": people(person()) for number in (1, 2, 3)}
+    lists = write_lists(tmp_path / "lists", files, "folders")
+    folders = {name: tmp_path / name for name in ("keypoints", "report", "work")}
+    settings = replace(OPENPOSE, files=(item.partition("/")[0],))
+    stage.run(lists=lists, images=images, settings=settings, **folders)
+    names, keypoints, _ = read_keypoints(tmp_path / "keypoints/keypoints.csv")
+    assert names == ["photos__red__1.png", "photos__red__2.JPG"]
+    assert present(keypoints).all()
+    write_table(
+        images / "images.csv", read_table(images / "images.csv", IMAGES).assign(name=["1.png", "1.JPG"]), IMAGES
+    )
+    with pytest.raises(ReposeError, match=r"one file for both 1\.png and 1\.JPG\. Rename one"):
+        stage.run(lists=lists, images=images, settings=settings, **folders)
+
+
 def test_joints_of_little_confidence_are_missing_and_of_more_than_one_are_one(tmp_path):
     values = person()
     values[2], values[5], values[8] = 0.19, 1.02, 0.2

@@ -1,6 +1,6 @@
 """Extractors of joints: from keypoint files of the source (here), or by a network on the photos (`detectors`)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -113,7 +113,7 @@ def _posegan_csv(sources: Sources, settings: ExtractorSettings) -> Poses:
 def _openpose_json(sources: Sources, settings: ExtractorSettings) -> Extracted:
     """The poses in OpenPose's files, one per photo, matched by path in the owner's layout or by name alone.
 
-    Files of other photos are only counted.
+    Files of other photos are only counted. Raises a ReposeError if there are no files, or two photos have the same one.
     """
     inside = tuple(f"/{folder.strip('/')}/" for folder in settings.files)
     paths = sorted(
@@ -124,13 +124,18 @@ def _openpose_json(sources: Sources, settings: ExtractorSettings) -> Extracted:
             f"The source holds no .json file in {' or '.join(settings.files)}. Put OpenPose's output (--write_json) there, "
             "or name its folder in `keypoints.files` of params.yaml."
         )
-    layout, finder = LAYOUTS[sources.lists.layout]([], sources.lists.__getitem__), NameFinder(sources.table["name"])
+    layout, by_stem = LAYOUTS[sources.lists.layout]([], sources.lists.__getitem__), _by_stem(sources.table["name"])
+    finder = NameFinder(by_stem)
     sizes = {name: size for name, *size in sources.table[["name", "height", "width"]].itertuples(index=False)}
     photos, joints, people_in = list[str](), np.zeros((len(paths), K, 3), np.float32), np.zeros(len(paths), np.int64)
     for row, path in enumerate(bar(paths, "keypoints")):
         described = keypoint_files.photo_of_json(path)
-        name = photo.name if (photo := layout.photo(described)) else described.rpartition("/")[2]
-        photos.append(finder.find(name) or name)
+        names = [  # by the whole path, and by the path in one of the folders
+            photo.name if (photo := layout.photo(place)) else place.rpartition("/")[2]
+            for place in (described, *(f"/{described}".partition(folder)[2] for folder in inside))
+        ]
+        found = next(filter(None, map(finder.find, names)), None)
+        photos.append(by_stem[found] if found else names[0])
         if photos[row] in sizes:
             people = keypoint_files.read_openpose_json(sources.lists[path], path)
             people[..., :2] = _in_photo(people[..., :2], settings)
@@ -144,6 +149,16 @@ def _openpose_json(sources: Sources, settings: ExtractorSettings) -> Extracted:
         "people_left_out": int((people_in - 1).clip(0).sum()),
     }
     return Extracted(Poses(photos, keypoints, joints[..., 2].clip(0, 1)), counts)
+
+
+def _by_stem(names: Iterable[str]) -> dict[str, str]:
+    """The names of photos, by what `photo_of_json` gives for them."""
+    found = dict[str, str]()
+    for name in names:
+        stem = f"{name.rpartition('.')[0]}.jpg"
+        if (other := found.setdefault(stem, name)) != name:
+            raise ReposeError(f"OpenPose has one file for both {other} and {name}. Rename one, and run OpenPose again.")
+    return found
 
 
 def _in_photo(points: np.ndarray, settings: ExtractorSettings) -> np.ndarray:
