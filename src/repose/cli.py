@@ -26,7 +26,6 @@ from repose.weights_cli import app as weights
 
 T = TypeVar("T")
 app = typer.Typer(
-    help="Turn photos of a garment into images of the same garment in any other pose.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )  # fmt: skip

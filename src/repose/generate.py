@@ -119,8 +119,6 @@ def _alike(requests: Sequence[Request]) -> Iterator[list[Request]]:
 def _stacked(photos: Sequence[Framed]) -> np.ndarray:
     """The pixels of photos (n,H,W,3) uint8, as fine as the finest."""
     factor = max(len(photo.finer) // len(photo.pixels) if photo.finer is not None else 1 for photo in photos)
-    if factor == 1:
-        return np.stack([photo.pixels for photo in photos])
     return np.stack([
         photo.pixels.repeat(factor, 0).repeat(factor, 1) if photo.finer is None else photo.finer for photo in photos
     ])  # fmt: skip

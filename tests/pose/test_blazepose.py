@@ -19,7 +19,6 @@ from repose.pose.blazepose import (
     BlazePose,
     Landmarks,
     Square,
-    anchors,
     as_openpose,
     at_peaks,
     hidden_by_the_head,
@@ -42,11 +41,10 @@ def landmarks(seed: int = 0, **changed: np.ndarray) -> Landmarks:
 
 
 def test_the_detectors_anchors_lie_in_the_middle_of_the_cells_of_three_grids():
-    places = anchors()
+    places = blazepose.anchors()
     assert places.shape == (2254, 2)
-    np.testing.assert_array_equal(
-        places[[0, 1, 2, 55, 56, -1]], [[4, 4], [4, 4], [12, 4], [220, 4], [4, 12], [208, 208]]
-    )
+    wanted = [[4, 4], [4, 4], [12, 4], [220, 4], [4, 12], [208, 208]]
+    np.testing.assert_array_equal(places[[0, 1, 2, 55, 56, -1]], wanted)
     values, counts = np.unique(places[-6 * 49 :], axis=0, return_counts=True)
     assert len(values) == 49
     assert (counts == 6).all()
@@ -122,9 +120,8 @@ def test_every_joint_has_its_landmark_and_those_out_of_sight_are_missing():
     seen = landmarks()
     joints = as_openpose(seen, WHOLE, (256, 256))
     for name, index in LANDMARK.items():
-        np.testing.assert_allclose(
-            joints[JOINT[name]], (*(seen.points[index] - 0.5), seen.visibility[index]), rtol=1e-5
-        )
+        wanted = (*(seen.points[index] - 0.5), seen.visibility[index])
+        np.testing.assert_allclose(joints[JOINT[name]], wanted, rtol=1e-5)
     left, right = joints[JOINT["left_shoulder"]], joints[JOINT["right_shoulder"]]
     np.testing.assert_allclose(joints[JOINT["neck"]], (*(left + right)[:2] / 2, min(left[2], right[2])), rtol=1e-5)
     assert set(LANDMARK) | {"neck"} == set(JOINTS)

@@ -1,9 +1,4 @@
-"""A trained system as one object that turns photos of a garment and target poses into images; see `repose.load`.
-
-Example:
-    model = repose.load()
-    image = model(["front.jpg", "side.jpg"], "target.jpg")
-"""
+"""A trained system as one object that turns photos of a garment and target poses into images; see `repose.load`."""
 
 import operator
 import re
@@ -30,11 +25,6 @@ from repose.terminal import say, warn
 
 _JOINTS = ((K, 2), (K, 3))  # the shapes of joints
 _FINER = 1.5  # px of a photo per px of the frame from which its detail is worth the time
-HOW_TO_FIND_POSES = (
-    "Let a network find it (--find-poses auto, in Python pose_detector), or run "
-    "OpenPose (openpose.bin --image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and name its "
-    "result: --keypoints POSES"
-)
 
 
 class SourcePhoto(NamedTuple):
@@ -47,8 +37,7 @@ class SourcePhoto(NamedTuple):
     @property
     def size(self) -> Size:
         """Height and width in px."""
-        height, width = self.pixels.shape[:2]
-        return height, width
+        return self.pixels.shape[0], self.pixels.shape[1]
 
 
 class TargetPose(NamedTuple):
@@ -230,7 +219,9 @@ class Reposer:
         if self._detector is None:
             raise PoseNotFoundError(
                 f"None of {', '.join(map(str, self._poses.files))} has keypoints of {photo.name}, and its pose must be known. "
-                f"{HOW_TO_FIND_POSES}."
+                "Let a network find it (--find-poses auto, in Python pose_detector), or run OpenPose (openpose.bin "
+                "--image_dir PHOTOS --write_json POSES --model_pose COCO --display 0 --render_pose 0) and name its result: "
+                "--keypoints POSES."
             )
         joints = {} if found is None else found.joints
         if path is None or path not in joints:

@@ -31,9 +31,7 @@ VISIBLE = 0.15  # joints of less visibility are missing
 _RUNTIME = "ai-edge-litert"
 _PROPOSAL, _SURE = 0.3, 0.6  # minimum score of a proposal; of one that needs no look at the whole photo
 _PEOPLE = 8  # maximum number of proposals in a photo
-_AGREE = (
-    0.2  # maximum distance of the torsos in two looks, as a share of their diagonal; half if the detector is unsure
-)
+_AGREE = 0.2  # maximum distance of the torsos in two looks, in diagonals of a torso; half if the detector is unsure
 _OVERLAP = 0.3  # intersection over union of two faces that are one person's
 _APART = 0.2  # distance of two people's centers, as a share of their squares; nearer ones are one person
 _DETECTOR, _LANDMARKS = 224, 256  # px of the networks' inputs
@@ -136,24 +134,20 @@ def hidden_by_the_head(seen: Landmarks) -> set[str]:
     ahead = nose - (left_ear + right_ear) / 2
     turn = ahead[0] / max(float(np.hypot(*ahead)), 1e-6)  # sine; from the front, the left ear is at the right
     beyond = _BEYOND * float(np.hypot(*(left_ear - right_ear)))
+    left = seen.points[LANDMARK["left_eye"], 0] < nose[0] - beyond
+    right = seen.points[LANDMARK["right_eye"], 0] > nose[0] + beyond
     hidden = {
-        name
-        for name, is_hidden in (
-            ("left_ear", turn > _TURNED), ("right_ear", turn < -_TURNED),
-            ("left_eye", seen.points[LANDMARK["left_eye"], 0] < nose[0] - beyond),
-            ("right_eye", seen.points[LANDMARK["right_eye"], 0] > nose[0] + beyond),
-        ) if is_hidden
+        "left_ear": turn > _TURNED, "right_ear": turn < -_TURNED, "left_eye": left, "right_eye": right, "nose": left and right,
     }  # fmt: skip
-    return hidden | ({"nose"} if hidden >= {"left_eye", "right_eye"} else set())
+    return {name for name, is_hidden in hidden.items() if is_hidden}
 
 
 def as_openpose(seen: Landmarks, square: Square, size: tuple[int, int]) -> np.ndarray:
     """The joints (K,3) of the landmarks in a photo of `size` (width, height): x, y in px and the visibility, 0 if missing."""
     own, joints = list(LANDMARK.values()), np.zeros((K, 3), np.float32)
     points = at_peaks(seen.points, seen.heat)[own]
-    places = (
-        np.c_[points, np.ones(len(own))] @ square.matrix(_LANDMARKS).T - 0.5
-    )  # from pixels' corners to their centers
+    # from pixels' corners to their centers
+    places = np.c_[points, np.ones(len(own))] @ square.matrix(_LANDMARKS).T - 0.5
     hidden = hidden_by_the_head(seen)
     known = (seen.visibility[own] >= VISIBLE) & [name not in hidden for name in LANDMARK]
     known &= ((places >= -0.5) & (places < np.array(size) - 0.5)).all(1)
