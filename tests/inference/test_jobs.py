@@ -146,24 +146,27 @@ def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(tmp_path,
 
 
 def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path):
-    folder = items(tmp_path, "a", "b", "c", "d", "e", "f")
+    folder = items(tmp_path, *"abcdefg")
     (folder / "b/front.jpg").write_bytes(b"")
     (folder / "c/pose.csv").write_text("two poses are none")
     (folder / "d/front.jpg").unlink()
     (folder / "f/front.jpg").write_bytes(b"MM\0+" + bytes(99))
+    (folder / "g/back.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
     with pytest.raises(ReposeError) as caught:
         make_all(read_jobs(folder, tmp_path / "out"), loaded(tmp_path, folder))
     lines = str(caught.value).splitlines()
-    assert lines[0] == "4 of 6 images could not be made; the others are."
+    assert lines[0] == "5 of 7 images could not be made; the others are."
     assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is not a photo (0 bytes)")
     assert lines[2].startswith("  c: There is no pose, or more than one")
     assert lines[3].startswith("  d: There is no source photo")
     assert lines[4].startswith(f"  f: {folder / 'f/front.jpg'} is not a photo (a BigTIFF)")
+    assert lines[5].startswith(f"  g: {folder / 'g/back.heic'} is not a photo (a HEIC, AVIF or video file)")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "e.png"]
 
 
-def test_a_folder_of_jobs_is_read_in_order_without_litter(tmp_path):
+def test_a_folder_of_jobs_is_read_in_order_without_litter_and_notes(tmp_path):
     folder = items(tmp_path, "b", "a")
+    (folder / "b/pose.json").rename(folder / "b/Pose.JSON")
     save_photo(folder / "a/back.png")
     save_photo(folder / "c/front.webp")
     save_photo(folder / "c/pose.jpg")
@@ -176,7 +179,7 @@ def test_a_folder_of_jobs_is_read_in_order_without_litter(tmp_path):
     jobs = read_jobs(folder, Path("out"))
     assert [(one.name, [p.name for p in one.sources], Path(one.pose).name, one.out) for one in jobs] == [
         ("a", ["back.png", "front.jpg"], "pose.json", Path("out/a.png")),
-        ("b", ["front.jpg"], "pose.json", Path("out/b.png")),
+        ("b", ["front.jpg"], "Pose.JSON", Path("out/b.png")),
         ("c", ["front.webp"], "pose.jpg", Path("out/c.png")),
     ]
 
@@ -202,6 +205,7 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path):
     (b"sources,pose\n", "has no jobs"),
     (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
     (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png is outside out"),
+    (b"sources,pose,out,out\na.jpg,b.json,a.png,b.png\n", "more than one column 'out'"),
 ])  # fmt: skip
 def test_what_holds_no_jobs_is_an_error(tmp_path, content, message):
     file = tmp_path / "jobs.csv"
@@ -248,21 +252,6 @@ def test_names_that_are_one_file_on_macos(tmp_path, monkeypatch, out, message):
         check_outputs(jobs)
 
 
-@pytest.mark.parametrize("name", ["back.heic", "back.avif"])
-def test_a_photo_that_cannot_be_read_is_not_left_out_of_a_folder_of_jobs(tmp_path, name):
-    (items(tmp_path, "a") / "a" / name).write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
-    with pytest.raises(ReposeError, match=rf"1 of 1 images could not be made\.\n.*{name} is not a photo"):
-        make_all(read_jobs(tmp_path / "items", tmp_path / "out"), loaded(tmp_path, tmp_path / "items"))
-
-
-def test_notes_beside_the_photos_of_a_job_are_no_photos_and_the_pose_is_found_in_any_case(tmp_path):
-    folder = items(tmp_path, "a") / "a"
-    (folder / "notes.txt").write_text("blue")
-    (folder / "pose.json").rename(folder / "Pose.JSON")
-    (one,) = read_jobs(tmp_path / "items", tmp_path / "out")
-    assert ([source.name for source in one.sources], Path(one.pose).name) == (["front.jpg"], "Pose.JSON")
-
-
 def test_the_folder_of_images_in_the_folder_of_jobs_is_no_job_and_folders_of_folders_are_named(tmp_path, capsys):
     folder = items(tmp_path, "a", "nested/b")
     for _ in range(2):
@@ -291,14 +280,10 @@ def test_photos_of_the_same_name_in_other_folders_do_not_share_a_pose(tmp_path):
 
 def test_large_images_are_made_in_smaller_batches(tmp_path):
     folder = items(tmp_path, *"abcd")
-    reposer = loaded(tmp_path, folder)
-    many, large = (_sizes(reposer, read_jobs(folder, tmp_path), frame) for frame in (Frame(256, 176), Frame(1024, 704)))
-    assert (many, large) == ([4], [1, 1, 1, 1])
-
-
-def _sizes(reposer: Reposer, jobs: list[FileJob], frame: Frame) -> list[int]:
-    reposer.about = replace(reposer.about, frame=frame)
-    return [len(batch) for batch in _batches(jobs, reposer)]
+    reposer, jobs = loaded(tmp_path, folder), read_jobs(folder, tmp_path)
+    for frame, sizes in ((Frame(256, 176), [4]), (Frame(1024, 704), [1, 1, 1, 1])):
+        reposer.about = replace(reposer.about, frame=frame)
+        assert [len(batch) for batch in _batches(jobs, reposer)] == sizes
 
 
 def test_links_that_form_a_loop_fail_alone(tmp_path):
@@ -310,9 +295,3 @@ def test_links_that_form_a_loop_fail_alone(tmp_path):
         make_one(one._replace(sources=(loop,)), loaded(tmp_path, tmp_path))
     (tmp_path / "jobs.csv").write_text("sources,pose,out\nfront.jpg,pose.json,loop.jpg\n")
     assert [one.out for one in read_jobs(tmp_path / "jobs.csv", tmp_path)] == [loop]
-
-
-def test_a_repeated_column_out_is_an_error(tmp_path):
-    (tmp_path / "jobs.csv").write_text("sources,pose,out,out\na.jpg,b.json,a.png,b.png\n")
-    with pytest.raises(ReposeError, match="more than one column 'out'"):
-        read_jobs(tmp_path / "jobs.csv", tmp_path)
