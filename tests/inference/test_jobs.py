@@ -11,7 +11,7 @@ from PIL import Image
 
 import repose
 from repose.data.frame import Frame
-from repose.errors import PoseNotFoundError, ReposeError
+from repose.errors import ReposeError
 from repose.inference import reposer as of_reposer
 from repose.inference.jobs import FileJob, _batches, check_outputs, make_all, make_one, read_jobs
 from repose.inference.reposer import Reposer
@@ -21,9 +21,8 @@ from tiny_system import STANDING, save_openpose, save_photo, save_system
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def loaded(tmp_path: Path, *keypoints: Path, kind: str = "attend") -> Reposer:
-    model = save_system(tmp_path / f"{kind}.safetensors", kind, max_sources=2)
-    return repose.load(model, device="cpu", keypoints=keypoints)
+def loaded(tmp_path: Path, *keypoints: Path) -> Reposer:
+    return repose.load(save_system(tmp_path / "m.safetensors", max_sources=2), device="cpu", keypoints=keypoints)
 
 
 def made(reposer: Reposer, *jobs: FileJob) -> list[np.ndarray]:
@@ -50,16 +49,6 @@ def items(tmp_path: Path, *names: str) -> Path:
 def job(tmp_path: Path, *names: str) -> FileJob:
     sources = tuple(posed_photo(tmp_path / f"{name}.jpg", seed) for seed, name in enumerate(names or ("front",)))
     return FileJob("the job", sources, str(save_openpose(tmp_path / "pose.json")), tmp_path / "new.png")
-
-
-def test_a_pose_that_is_not_known_is_an_error_with_the_way_to_find_it(tmp_path):
-    one, other = job(tmp_path), save_openpose(tmp_path / "x/other_keypoints.json")
-    message = r"None of .*other_keypoints\.json has keypoints of .*front\.jpg.*openpose\.bin.*--keypoints POSES"
-    with pytest.raises(PoseNotFoundError, match=message):
-        make_one(one, loaded(tmp_path, other))
-    paper = loaded(tmp_path, other, kind="paper")  # needs no poses of its sources
-    with pytest.raises(PoseNotFoundError, match=r"keypoints\.json has keypoints of .*target\.jpg"):
-        make_one(one._replace(pose=str(save_photo(tmp_path / "target.jpg"))), paper)
 
 
 def test_photos_beyond_the_maximum_are_left_out_and_named(tmp_path, capsys):
@@ -265,17 +254,6 @@ def test_a_job_whose_folder_is_to_hold_the_images_is_named(tmp_path, capsys, out
     folder = items(tmp_path, "a", "b")
     assert [one.name for one in read_jobs(folder, folder / out)] == ["b"]
     assert f"{folder / 'a'} is left out: the images are written there" in capsys.readouterr().err
-
-
-def test_photos_of_the_same_name_in_other_folders_do_not_share_a_pose(tmp_path):
-    folder = items(tmp_path, "a", "b")
-    (folder / "b/front_keypoints.json").unlink()
-    poses = save_openpose(tmp_path / "poses/front_keypoints.json").parent
-    jobs = read_jobs(folder, tmp_path / "out")
-    with pytest.raises(ReposeError, match=r"1 of 2 images .*\n  b: .*poses has one pose for the name front\.jpg, but"):
-        make_all(jobs, loaded(tmp_path, poses))
-    (folder / "b/front.jpg").write_bytes((folder / "a/front.jpg").read_bytes())
-    make_all(jobs, loaded(tmp_path, poses))
 
 
 def test_large_images_are_made_in_smaller_batches(tmp_path):
