@@ -320,16 +320,15 @@ def generate(
         raise SettingsError("Give at least one photo and a --pose, or --jobs (see repose generate --help).")
     if pose and len(pose) > 1:
         raise SettingsError("Give one --pose; for several images, give --jobs.")
-    listed = (
-        work.read_jobs(jobs, out) if jobs else [work.FileJob("The job", tuple(photos or ()), (pose or [""])[0], out)]
-    )
-    work.check_outputs(listed, [contact_sheet] if contact_sheet else [])
+    one = work.FileJob("The job", tuple(photos or ()), (pose or [""])[0], out)
+    listed, sheets = work.read_jobs(jobs, out) if jobs else [one], [contact_sheet] if contact_sheet else []
+    work.check_outputs(listed, sheets)
     chosen = str(set_up(device, threads, seed=0))
     trained = model_file(model) if model else checkpoint
     reposer = load(trained, device=chosen, keypoints=keypoints or (), pose_detector=find_poses, height=height)
-    with locked(out / "jobs" if jobs else out, *filter(None, (contact_sheet,))):
+    with locked(out / "jobs" if jobs else out, *sheets):
         if jobs is None:
-            work.make_one(listed[0], reposer, size, contact_sheet)
+            work.make_one(one, reposer, size, contact_sheet)
         else:
             work.make_all(listed, reposer, size)
 

@@ -108,7 +108,5 @@ def _store(environment: str, remote: str, endpoint: str) -> Any:
     from repose.kubeflow.project import open_repo
     from repose.kubeflow.remotes import open_remote, remote_of
 
-    repo = open_repo(Path.cwd())
-    return open_remote(
-        repo, *remote_of(repo, environment_of(Path.cwd(), environment or None), remote or None, endpoint)
-    )
+    repo, where = open_repo(Path.cwd()), environment_of(Path.cwd(), environment or None)
+    return open_remote(repo, *remote_of(repo, where, remote or None, endpoint))

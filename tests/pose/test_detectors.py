@@ -43,9 +43,7 @@ def test_auto_is_blazepose_if_all_of_it_is_there_and_says_so(monkeypatch, tmp_pa
     monkeypatch.setenv("REPOSE_CACHE", str(tmp_path))
     monkeypatch.setattr(blazepose, "has_runtime", lambda: True)
     assert PoseFinder("auto").network == "figure"
-    assert (
-        "found by figure, which only knows mannequins; for people, run `repose weights fetch" in capsys.readouterr().err
-    )
+    assert "figure, which only knows mannequins; for people, run `repose weights fetch" in capsys.readouterr().err
     cached("blazepose").write_bytes(b"")
     monkeypatch.setattr(blazepose, "has_runtime", lambda: False)
     assert PoseFinder("auto").network == "figure"

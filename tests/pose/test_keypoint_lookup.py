@@ -94,9 +94,7 @@ def test_two_photos_do_not_share_a_pose_unless_they_are_equal(tmp_path, other):
         (tmp_path / name).write_bytes(b"one")
         assert first_x(poses, tmp_path / name) == 20
     (tmp_path / other).write_bytes(b"two")
-    with pytest.raises(
-        ReposeError, match=r"json has one pose for the name red/front\.jpg, but .* are different photos"
-    ):
+    with pytest.raises(ReposeError, match=r"json has one pose for the name red/front\.jpg, but .* are different"):
         poses.find(tmp_path / other, 100, 80)
 
 
@@ -144,9 +142,7 @@ def test_a_pose_without_joints_or_with_two_limbs_is_refused(tmp_path):
         read_pose(people(tmp_path / "none.json"), None, 100, 80)
     keypoints = np.full((K, 2), np.nan, np.float32)
     keypoints[[JOINT["right_shoulder"], JOINT["right_elbow"], JOINT["right_wrist"]]] = 5
-    with pytest.raises(
-        PoseNotFoundError, match=r"here: 3 of 18 joints .* 2 whole limb.* 3 are needed\. Choose an image"
-    ):
+    with pytest.raises(PoseNotFoundError, match=r"here: 3 of 18 joints .* 2 whole limb.* 3 are needed\. Choose"):
         checked(keypoints, 100, 80, "here")
     keypoints[JOINT["neck"]] = 8
     checked(keypoints, 100, 80, "here")
