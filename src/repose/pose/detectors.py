@@ -37,13 +37,13 @@ class Detector(NamedTuple):
 
 def load(
     network: str, device: torch.device, weights: Weights, *, min_person: float = 0.5,
-    min_confidence: float = MIN_CONFIDENCE, half: bool = False, single: bool = False,
+    min_confidence: float = MIN_CONFIDENCE, single: bool = False,
 ) -> Detector:  # fmt: skip
     """A network by its name.
 
     `weights`, `min_person` (the minimum score of a person) and `min_confidence` (of joints that count when `choose_person`
-    chooses one of several people) are for blazepose. figure leaves joints below its own threshold out, and works in `half`
-    precision if asked; with `single` it is faster for one photo at a time.
+    chooses one of several people) are for blazepose. figure leaves joints below its own threshold out. On a GPU it works in
+    half precision, unless it is made faster for a `single` photo at a time.
 
     Raises:
         ReposeError: the network's weights or runtime are missing, or the weights are of another network.
@@ -51,10 +51,10 @@ def load(
     """
     if network == "figure":
         mannequins = figure.load(device)
-        if half:
-            mannequins.half()
         if single:
             mannequins = figure.for_single_photos(mannequins)
+        elif device.type == "cuda":
+            mannequins.half()
 
         def look(images: Tensor) -> Found:
             points, confidence, _ = (found.cpu().numpy() for found in mannequins.find(images.to(device)))
@@ -117,9 +117,8 @@ def find_joints(sources: "Sources", settings: "ExtractorSettings") -> "Extracted
     device = set_up(how.device, how.threads, seed=0)
     weights = Weights({} if how.weights is None else {settings.extractor: how.weights})
     detector = load(
-        settings.extractor, device, weights, min_person=how.min_person, min_confidence=settings.min_confidence,
-        half=device.type == "cuda",
-    )  # fmt: skip
+        settings.extractor, device, weights, min_person=how.min_person, min_confidence=settings.min_confidence
+    )
     found_by: dict[str, Any] = {
         "extractor": settings.extractor, **detector.made_of, "min_confidence": settings.min_confidence,
         **({"min_person": how.min_person} if of_people else {}),
