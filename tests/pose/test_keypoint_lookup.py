@@ -161,6 +161,7 @@ def test_shares_of_the_image_are_no_pixels(tmp_path):
     ("folder.csv", "", r"folder\.csv cannot be read: Is a directory"),
     ("x.txt", "hello", r"x\.txt is not a keypoint file\. Give a CSV of pose-gan"),
     ("x.csv", "hello", r"x\.csv has no column 'name'"),
+    ("x.csv", HEADER, r"x\.csv has a header, but no poses\. Give a CSV of pose-gan"),
     ("t.csv", "name,nose_x\na.jpg,1\n", r"t\.csv is not a table of 18 keypoints"),
 ])  # fmt: skip
 def test_files_that_are_missing_or_of_another_kind_are_named(tmp_path, name, content, message):

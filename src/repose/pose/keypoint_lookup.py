@@ -34,7 +34,7 @@ class KnownPoses:
         files: CSV files, JSON files and folders of JSON files; JSON files are read when their photo is requested.
 
     Raises:
-        DataError: a file is missing or of another format, a folder has no JSON file, or a CSV has two poses for one name.
+        DataError: a file is missing or of another format, a folder has no JSON file, or a CSV has no pose, or two for a name.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -179,6 +179,8 @@ def _rows(file: Path) -> dict[str, np.ndarray]:
     for name, pose in zip(names, keypoints, strict=True):
         if not np.array_equal(rows.setdefault(name, pose), pose, equal_nan=True):
             raise DataError(f"{file} gives two poses for {name}. Keep one row per photo.")
+    if not rows:
+        raise DataError(f"{file} has a header, but no poses. Give {UNDERSTOOD}.")
     return rows
 
 
