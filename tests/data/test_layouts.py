@@ -67,6 +67,22 @@ def test_large_photos_and_flattened_copies_have_the_same_names_and_partition(pat
     assert layout.may_hold_photos(path)
 
 
+def test_the_partition_list_is_the_file_of_this_name_with_or_without_a_byte_order_mark():
+    photo, other = "img/MEN/Tees_Tanks/id_00000004/01_6_flat.jpg", PARTITION.replace("gallery", "query").encode()
+    files = {
+        "Eval/backup_list_eval_partition.txt": other,
+        "Eval/list_eval_partition.txt": PARTITION.encode("utf-8-sig"),
+    }
+    found = DeepFashion(files, files.__getitem__).photo(photo)
+    assert found is not None
+    assert found.partition == "gallery"
+    files |= {"a/list_eval_partition.txt": files["Eval/list_eval_partition.txt"]}  # a copy
+    assert DeepFashion(files, files.__getitem__).photo(photo) == found
+    files["a/list_eval_partition.txt"] = other
+    with pytest.raises(ReposeError, match=r"different partition lists: Eval/list_eval_partition.txt, a/list_eval"):
+        DeepFashion(files, files.__getitem__)
+
+
 @pytest.mark.parametrize(("content", "message"), [
     (PARTITION.replace("3\n", "4\n", 1), "announces '4' photos and lists 3"),
     (PARTITION.replace("query", "probe"), "line 4: expected"),

@@ -11,6 +11,7 @@ from functools import cached_property
 from sys import intern
 from typing import Literal, NamedTuple
 
+from repose.data.csv_files import text_of
 from repose.errors import DataError
 
 LayoutName = Literal["deepfashion", "market1501", "folders"]
@@ -71,8 +72,10 @@ class DeepFashion:
     """
 
     def __init__(self, files: Iterable[str], read: Callable[[str], bytes]) -> None:
-        listed = [path for path in files if path.endswith("list_eval_partition.txt")]
-        self._partition = _read_partition(listed[0], read(listed[0])) if listed else {}
+        lists = {path: read(path) for path in files if path.rpartition("/")[2] == "list_eval_partition.txt"}
+        if len(set(lists.values())) > 1:
+            raise DataError(f"The source has different partition lists: {', '.join(lists)}. Keep one of them.")
+        self._partition = _read_partition(*next(iter(lists.items()))) if lists else {}
 
     def photo(self, path: str) -> Photo | None:
         """The photo at a path of the source, or None if the path is not that of a photo."""
@@ -182,7 +185,7 @@ def _canonical(name: str) -> str:
 
 def _read_partition(path: str, content: bytes) -> dict[str, str]:
     """Partitions by path from Eval/list_eval_partition.txt: a count, a header, then rows `path item status`."""
-    lines = content.decode("utf-8", "replace").splitlines()
+    lines = text_of(content, path).splitlines()
     found, listed = dict[str, str](), 0
     for number, line in enumerate(lines[2:], start=3):
         if row := line.split():
