@@ -138,6 +138,8 @@ def test_nobody_in_particular_is_no_item():
     nobody = photos(item=dict.fromkeys(range(4), "-1") | dict.fromkeys(range(4, 12), "0000"))
     nobody = pd.concat([nobody, photos(16)[12:]])
     assert judge(nobody, photos_per_item=(2, 2))[0].passed
+    folder = photos(item=dict.fromkeys(range(12), "0000")).assign(view="", partition="")  # a garment of your own
+    assert named(judge(folder)[0], "photos per item").observed == "12"
 
 
 def test_an_item_in_both_of_the_owners_halves():

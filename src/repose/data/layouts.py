@@ -9,10 +9,13 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from functools import cached_property
 from sys import intern
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from repose.data.csv_files import text_of
 from repose.errors import DataError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LayoutName = Literal["deepfashion", "market1501", "folders"]
 _LITTER = {
@@ -136,6 +139,11 @@ _ANY_DEEPFASHION = DeepFashion([], str.encode)  # for names without a source
 LAYOUTS: dict[LayoutName, type[DeepFashion | Market1501 | Folders]] = {
     "deepfashion": DeepFashion, "market1501": Market1501, "folders": Folders,
 }  # fmt: skip
+
+
+def of_nobody(photos: "pd.DataFrame") -> "pd.Series[bool]":
+    """Which photos (`records.IMAGES`) are Market-1501's of no known person. In folders, such a name is an item's."""
+    return photos["item"].isin((JUNK, DISTRACTOR)) & (photos["view"] != "")
 
 
 def is_image(path: str) -> bool:

@@ -21,7 +21,7 @@ from pydantic import Field, PositiveInt
 
 from repose.config import nearest, settings
 from repose.data import pairs as rules
-from repose.data.layouts import DISTRACTOR, JUNK, VIEWS
+from repose.data.layouts import VIEWS, of_nobody
 from repose.data.pairs import PhotoFinder, PosedRule
 from repose.data.raw import RawFiles
 from repose.data.records import ITEMS, OCCLUSION, parse_table
@@ -269,9 +269,9 @@ class _Chooser:
                 f"Warning: there is no photo of {category!r}, a category in split.exclude_categories"
                 f"{nearest(category, known)}"
             )
-        trained, market = photos["part"] == "train", self.files.layout == "market1501"
+        trained = photos["part"] == "train"
         reasons = {
-            "of nobody in particular (-1 or 0000)": market & photos["item"].isin((JUNK, DISTRACTOR)),
+            "of nobody in particular (-1 or 0000)": of_nobody(photos),
             "in neither part": photos["part"] == "",
             f"without a pose ({settings.posed})": ~photos["posed"],
             "of an excluded view": trained & photos["view"].isin(settings.exclude_views),

@@ -15,7 +15,7 @@ from pydantic import PositiveInt
 
 from repose.config import settings
 from repose.data.inspection import Inspection, inspect_all
-from repose.data.layouts import DISTRACTOR, JUNK, LAYOUTS, Photo, is_image
+from repose.data.layouts import LAYOUTS, Photo, is_image, of_nobody
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, write_table
 from repose.data.shards import Place, ShardWriter
@@ -124,7 +124,7 @@ def _pack(good: pd.DataFrame, files: RawFiles, images: Path, settings: ValidateS
 
 def _facts(files: RawFiles, good: pd.DataFrame, bad: pd.DataFrame) -> Facts:
     images = sum(map(is_image, files))
-    shown = good[~good["item"].isin((JUNK, DISTRACTOR))]
+    shown = good[~of_nobody(good)]
     values = {
         "Photos per item": shown.groupby("item").size(), "Owner's partition": good["partition"], "View": good["view"],
         "Category": good["category"],

@@ -10,7 +10,7 @@ from pydantic import Field, PositiveFloat
 
 from repose.config import nearest, settings
 from repose.data.images import FORMATS
-from repose.data.layouts import DISTRACTOR, JUNK
+from repose.data.layouts import of_nobody
 from repose.validation.expectations import BETWEEN, IN_SET, Check, Outcome, expect, part_of, percent, validate
 
 # The reason that a photo is set aside, and the column with the detail, by the name of the check. Of several reasons, the first
@@ -163,7 +163,7 @@ def _check_source(good: pd.DataFrame) -> list[Check]:
 def _check_items(good: pd.DataFrame, photos_per_item: tuple[int, int]) -> list[Check]:
     """Check the number of photos per item, and that no item is in both of the owner's parts."""
     half = good["partition"].map({"train": "train", "query": "test", "gallery": "test"})
-    by_item = good.assign(half=half)[~good["item"].isin((JUNK, DISTRACTOR))].groupby("item")
+    by_item = good.assign(half=half)[~of_nobody(good)].groupby("item")
     least, most = photos_per_item
     limits: dict[str, Any] = {"min_value": least, "max_value": most}
     words = f"the median item has {least:,} to {most:,} photos"
