@@ -113,7 +113,7 @@ def test_a_jpeg_with_a_truncated_second_picture_is_read():
     assert decode(content).shape == (64, 48, 3)
 
 
-def profile_of(primaries: tuple[tuple[float, float], ...], gamma: float) -> bytes:
+def profile_of(primaries: tuple[tuple[float, float], ...], gamma: float, text: bytes = b"made up") -> bytes:
     """A matrix profile of ICC's version 2 with the primaries' x, y (red, green, blue) and white D50."""
     white = np.array([0.9642, 1.0, 0.8249])
     columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
@@ -122,7 +122,6 @@ def profile_of(primaries: tuple[tuple[float, float], ...], gamma: float) -> byte
     def fixed(values: Any) -> bytes:
         return b"".join(struct.pack(">i", round(float(value) * 65536)) for value in values)
 
-    text = b"made up"
     tags = {
         b"desc": b"desc\0\0\0\0" + struct.pack(">I", len(text) + 1) + text + b"\0" + bytes(78),
         b"wtpt": b"XYZ \0\0\0\0" + fixed(white),
@@ -163,6 +162,16 @@ def test_gray_is_converted_to_srgb_by_the_profile(pixels):
     file = io.BytesIO()
     pixels.save(file, "PNG", icc_profile=profile_of(ADOBE_RGB, 1.8).replace(b"RGB ", b"GRAY"))
     assert decode(file.getvalue())[4, 4] == pytest.approx([146] * 3, abs=1)  # sRGB's level of 0.5 ** 1.8
+
+
+SRGB = (0.6485, 0.3309), (0.3212, 0.5979), (0.1559, 0.0660)  # at D50
+
+
+@pytest.mark.parametrize(("gamma", "level"), [(1.0, 188), (2.2, 128)])
+def test_a_profile_that_is_called_srgb_may_be_linear(gamma, level):
+    file = io.BytesIO()
+    Image.new("RGB", (8, 8), (128,) * 3).save(file, "PNG", icc_profile=profile_of(SRGB, gamma, b"built-in Linear sRGB"))
+    assert decode(file.getvalue())[4, 4].tolist() == [level] * 3
 
 
 def test_a_transparent_color_is_white_also_beside_a_profile():

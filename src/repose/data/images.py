@@ -225,10 +225,12 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """The image in sRGB; the same image if its profile is damaged, of another mode, or sRGB's."""
     try:
-        given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        given, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
         if "srgb" in ImageCms.getProfileDescription(given).lower():
-            return image
-        return ImageCms.profileToProfile(image, given, ImageCms.createProfile("sRGB"), outputMode="RGB") or image
+            gray = ImageCms.profileToProfile(Image.new("L", (1, 1), 128).convert("RGB"), given, srgb)
+            if abs(np.asarray(gray).mean() - 128) < 9:  # a linear sRGB gives 188
+                return image
+        return ImageCms.profileToProfile(image, given, srgb, outputMode="RGB") or image
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image
 
