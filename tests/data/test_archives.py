@@ -273,11 +273,13 @@ def test_damage_is_always_detected(tmp_path, changes, cut):
     assert {content for _, content in read} <= {b"some text " * 9, b"\x00\x01" * 40, b""}
 
 
-def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(tmp_path, monkeypatch, capsys):
-    path = write_zip(tmp_path, {name: Member(content, password="gehéim".encode()) for name, content in FILES.items()})
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(tmp_path, monkeypatch, capsys, encoding):
+    password = "gehéim".encode(encoding)
+    path = write_zip(tmp_path, {name: Member(content, password=password) for name, content in FILES.items()})
     with pytest.raises(ReposeError, match=r"a.zip is encrypted. Set password_variable to"):
         read_zip(path)
-    monkeypatch.setenv("ZIP_PASSWORD", "gehéim")
+    monkeypatch.setenv("ZIP_PASSWORD", os.fsdecode(password))
     for module, advice in ((None, "pip install fast-zip-decryption"), (ModuleType("fast_zip_decryption"), "")):
         monkeypatch.setitem(sys.modules, "fast_zip_decryption", module)
         assert read_zip(path, password_variable="ZIP_PASSWORD") == FILES
@@ -320,7 +322,7 @@ def test_a_file_that_changes_or_cannot_be_read_is_named(tmp_path, monkeypatch):
         with pytest.raises(ReposeError, match="changed while it was read"):
             file.read()
     monkeypatch.setattr(Path, "open", deny)
-    with pytest.raises(ReposeError, match=r"Cannot read .*a of in: Permission denied"):
+    with pytest.raises(ReposeError, match=r"Cannot read .*a of in: Permission denied. Check that it is there"):
         file.read()
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ReposeError, match=r"Cannot open the files of the folder "):

@@ -249,7 +249,7 @@ def _read_path(file: File) -> bytes:
             content: bytes = stream.read(file.size + 1)
     except OSError as error:
         raise ReposeError(
-            f"Cannot read {file.entry} of {file.where}: {error.strerror}. Change its permissions."
+            f"Cannot read {file.entry} of {file.where}: {error.strerror}. Check that it is there and its permissions."
         ) from None
     if len(content) != file.size:
         raise ReposeError(
@@ -290,7 +290,7 @@ def _password(infos: list[zipfile.ZipInfo], where: str, variable: str | None) ->
         say(
             f"{where} is encrypted. `pip install fast-zip-decryption` makes reading about 80 times faster (1 MB/s now)."
         )
-    return os.environ.get(variable, "").encode()
+    return os.environb.get(variable.encode(), b"")
 
 
 def _read_member(archive: zipfile.ZipFile, password: bytes | None, file: File) -> bytes:
