@@ -189,8 +189,8 @@ class _Chooser:
             )
         if not self.photos["partition"].any():
             raise ReposeError(
-                "Mode official needs the owner's partition, and the source has none. Add Eval/list_eval_partition.txt to "
-                "it, or set `split.mode` in params.yaml to pg2 or patn."
+                "Mode official needs the owner's partition, and the source has none. Add DeepFashion's "
+                "Eval/list_eval_partition.txt to photos of DeepFashion, or set `split.mode` in params.yaml to pg2 or patn."
             )
         query = "test" if self.settings.mode == "official" else ""
         part = self.photos["partition"].map({"train": "train", "gallery": "test", "query": query}).fillna("").to_numpy()
