@@ -18,6 +18,7 @@ from repose.data.pairs import (
     names_in,
     read_pairs,
 )
+from repose.data.records import write_table
 from repose.data.skeleton import TORSO, K
 from repose.errors import ReposeError
 from splitting import LISTS, needs_lists
@@ -121,7 +122,10 @@ def test_a_finder_knows_photos_and_items_by_every_spelling():
     assert finder.item("bounding_box_test/other.jpg") == "o"
 
 
-def test_pairs_are_read_as_text():
+def test_pairs_are_read_as_text(tmp_path):
     assert read_pairs(b"to;from;occlusion\n0002;0001;0.5\n", "x.csv").to_numpy().tolist() == [["0001", "0002"]]
+    path, pairs = tmp_path / "test-pairs.csv", [["+red__1.jpg", "'=2.jpg"], ["'a", "-3.5"]]
+    write_table(path, pd.DataFrame(pairs, columns=["from", "to"]), ["from", "to"])
+    assert read_pairs(path.read_bytes(), "x.csv").to_numpy().tolist() == pairs  # of an earlier split
     with pytest.raises(ReposeError, match=r"x\.csv has no pairs"):
         read_pairs(b"from,to\n", "x.csv")

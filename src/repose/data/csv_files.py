@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -10,8 +11,13 @@ from repose.errors import DataError
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", ":": "colons", "|": "bars"}
 
 
+# The beginning of a text that a spreadsheet program would run, and the ' that `records` writes before it.
+FORMULA = r"'*[=+\-@\t\r]"
+MARK = re.compile(rf"\A'(?={FORMULA})")
+
+
 class Row(NamedTuple):
-    """A row of a CSV: the number of its last line, from 1, and its cells by column, without outer spaces."""
+    """A row of a CSV: the number of its last line, from 1, and its cells by column, without outer spaces and MARK."""
 
     line: int
     cells: dict[str, str]
@@ -91,7 +97,7 @@ def _lines(content: bytes, separator: str) -> Iterator[tuple[int, list[str]]]:
     text = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")  # decoded line by line
     rows = csv.reader(text, delimiter=separator, skipinitialspace=True, strict=True)
     for row in rows:
-        cells = [cell.strip() for cell in row]
+        cells = [MARK.sub("", cell.strip()) for cell in row]
         while cells and not cells[-1]:
             cells.pop()
         if cells:

@@ -21,7 +21,7 @@ settings and are ignored.
 import csv
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -29,6 +29,7 @@ from typing import Any, TextIO
 import numpy as np
 import pandas as pd
 
+from repose.data.csv_files import FORMULA, MARK
 from repose.data.skeleton import JOINTS, K
 from repose.errors import DataError
 from repose.storage.atomic import whole_file, write_text
@@ -53,8 +54,7 @@ PAIRS = ("from", "to")
 # The share, 0 to 1, of the target's garment that is hidden in the source (`visibility.occlusion`); empty: unknown.
 OCCLUSION = "occlusion"
 MAX_COLUMNS = 500
-_FORMULA, _NUMBER = re.compile(r"'*[=+\-@\t\r]"), re.compile(r"[+-]?\d+(\.\d+)?([eE][+-]?\d+)?")
-_MARKS = frozenset("'=+-@\t\r")  # what a text that _FORMULA matches begins with
+_UNMARKED = re.compile(rf"\A(?={FORMULA})(?![+-]?\d+(\.\d+)?([eE][+-]?\d+)?\Z)")  # before a formula that is no number
 _NUMBERS = {"offset": np.int64, "size": np.int64, "height": np.int64, "width": np.int64, "row": np.int64}
 _ROWS_AT_ONCE = 2**15  # of a table, so that its other columns need no memory
 _KEYPOINT_COLUMNS = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y", "confidence")]
@@ -62,26 +62,11 @@ _KEYPOINT_COLUMNS = [f"{joint}_{part}" for joint in JOINTS for part in ("x", "y"
 
 def no_formulas(table: pd.DataFrame) -> pd.DataFrame:
     """The table with a ' before each text that a spreadsheet program would run; it keeps numbers. `_names` removes it."""
-    return _each_text(table, lambda text: f"'{text}" if _FORMULA.match(text) and not _NUMBER.fullmatch(text) else text)
+    return table.replace(_UNMARKED, "'", regex=True)
 
 
 def _names(table: pd.DataFrame) -> pd.DataFrame:
-    return _each_text(table, lambda text: text[1:] if text.startswith("'") and _FORMULA.match(text) else text)
-
-
-def _each_text(table: pd.DataFrame, change: Callable[[str], str]) -> pd.DataFrame:
-    """The table with each text changed; `change` only has to see those that begin like a formula."""
-    changed = {}
-    for name, column in table.items():
-        if not pd.api.types.is_numeric_dtype(column):
-            cells = column.to_numpy(object)
-            rows = [row for row, cell in enumerate(cells) if isinstance(cell, str) and cell[:1] in _MARKS]
-            new = [change(cell) for cell in cells[rows]]
-            if any(text is not cell for text, cell in zip(new, cells[rows], strict=True)):
-                cells = cells.copy()
-                cells[rows] = new
-                changed[str(name)] = pd.Series(cells, column.index, dtype=object)
-    return table.assign(**changed)
+    return table.replace(MARK, "", regex=True)
 
 
 def write_table(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
