@@ -10,16 +10,14 @@ from small_photos import HEIGHT, LINE_WIDTH, WIDTH, Small, write_small
 from repose.data import photos as module
 from repose.data.frame import Frame
 from repose.data.posemaps import draw
-from repose.data.records import IMAGES, read_table, write_keypoints, write_table
+from repose.data.records import IMAGES, read_table, write_json, write_keypoints, write_table
 from repose.errors import ReposeError
 
 CROP = (8.0, 0.0, 56.0, 64.0)
 
 
 def write(folder: Path, parts: tuple[int, ...] = ()) -> Small:
-    return write_small(
-        folder, (3, 4), size=(64, 64), crop=CROP, without_map=["0-1.png"], grainy=True, parts=parts
-    )  # fmt: skip
+    return write_small(folder, (3, 4), size=(64, 64), crop=CROP, without_map=["0-1.png"], grainy=True, parts=parts)
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +90,20 @@ def test_photos_of_several_sizes_have_no_one_size_and_must_be_those_with_keypoin
     for other in others:
         write_table(path, other, IMAGES)
         with pytest.raises(ReposeError, match=message):
+            small.photos()
+
+
+def test_parts_that_say_nothing_or_something_else_about_how_the_maps_were_drawn_are_rejected(tmp_path):
+    small, first, second = write_small(tmp_path, (2, 2), parts=(2, 2)), "0/posemaps.json", "1/posemaps.json"
+    record = {"height": HEIGHT, "width": WIDTH, "crop": None, "line_width": LINE_WIDTH}
+    bad = [record | {"line_width": value} for value in ("x", -1, 10**400, float("nan"), float("inf"))]
+    for other in ({"height": 8}, [], record | {"height": 0}, *bad):
+        write_json(tmp_path / "posemaps" / second, other)
+        with pytest.raises(ReposeError, match=rf"{second} lacks the settings that the maps were drawn with.*dvc repro"):
+            small.photos()
+    for change in ({"height": 16}, {"crop": CROP}, {"line_width": 2.5}):
+        write_json(tmp_path / "posemaps" / second, record | change)
+        with pytest.raises(ReposeError, match=rf"{first} and .*{second} were drawn with different"):
             small.photos()
 
 

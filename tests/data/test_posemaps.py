@@ -1,16 +1,12 @@
 import hashlib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from repose.data import images
-from repose.data.posemaps import FARTHEST, MAPS_AT_ONCE, PALETTE, colour, draw, read_posemaps
-from repose.data.records import POSEMAPS, write_json, write_table
-from repose.data.shards import ShardWriter, index_table
+from repose.data.posemaps import FARTHEST, MAPS_AT_ONCE, colour, draw
 from repose.data.skeleton import JOINT, LIMBS, K
-from repose.errors import ReposeError
 
 NAN = np.float32(np.nan)
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -135,38 +131,3 @@ def test_colours_of_arrays_and_tensors_are_the_same_image():
     assert limb == LIMBS[0]
     np.testing.assert_array_equal(pixels[indices == 1], np.tile([255, 0, 0], ((indices == 1).sum(), 1)))
     np.testing.assert_array_equal(colour(indices[0]), pixels[0])
-
-
-RECORD = {"height": 8, "width": 8, "crop": [0, 0, 4, 4], "line_width": 2.0}
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Two parts, with one map and two."""
-    for part, names in (("0", ["a.jpg"]), ("1", ["b.jpg", "c.jpg"])):
-        (tmp_path / part).mkdir()
-        with ShardWriter(tmp_path / part) as shards:
-            indices = draw(one_limb((1, 1), (6, 6)), height=8, width=8, line_width=2)[0]
-            places = [(name, shards.add(name, images.encode_png(indices, PALETTE))) for name in names]
-        write_table(tmp_path / part / "posemaps.csv", index_table(places), POSEMAPS)
-        write_json(tmp_path / part / "posemaps.json", RECORD | {"maps": len(names)})
-    return tmp_path
-
-
-def test_parts_that_say_nothing_or_something_else_about_how_they_were_drawn_are_rejected(folder):
-    for record in (
-        {"height": 8},
-        [],
-        RECORD | {"height": 0},
-        *(RECORD | {"line_width": value} for value in ("x", -1, 10**400, float("nan"), float("inf"))),
-    ):
-        write_json(folder / "1" / "posemaps.json", record)
-        with pytest.raises(
-            ReposeError, match=r"1/posemaps\.json lacks the settings that the maps were drawn with.*dvc repro"
-        ):
-            read_posemaps(folder, ["0", "1"])
-    for change in ({"height": 16}, {"crop": None}, {"line_width": 2.5}):
-        write_json(folder / "1" / "posemaps.json", RECORD | change)
-        with pytest.raises(ReposeError, match=r"0/posemaps\.json and .*1/posemaps\.json were drawn with different"):
-            read_posemaps(folder, ["0", "1"])
-    read_posemaps(folder, ["0"])  # leftover parts are ignored

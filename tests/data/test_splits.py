@@ -48,9 +48,7 @@ def hidden(folder: Path, text: str) -> dict[tuple[str, str], str]:
     (figures(f"{name(2, '1_front')},2,ff", f"{name(2, '2_side')},2,00"), {("side", "front"): "1.0000"}),
     (figures(f"{name(2, '1_front')},2,0.9", header="name,item,front_share"), {}),  # not a renderer's
 ], ids=["all", "a photo without truth and one that shows nothing", "other columns"])  # fmt: skip
-def test_test_pairs_say_what_share_of_the_target_their_source_hides_if_known(
-    tmp_path, text, known
-):  # fmt: skip
+def test_test_pairs_say_what_share_of_the_target_their_source_hides_if_known(tmp_path, text, known):
     assert hidden(tmp_path, text) == known
 
 
@@ -250,9 +248,7 @@ PAIR = csv([(name(2), name(2, "2_side"))])
     ({"test_list": "l"}, {"l": f"{name(1)}\n{name(2)}"}, "has no train items. Left out: 1 the only one of its item"),
     ({"test_list": "l"}, {"l": name(3)}, "has no test pairs. Left out: 1 the only one of its item"),
 ])  # fmt: skip
-def test_bad_lists_are_refused(
-    tmp_path, changes, files, message
-):  # fmt: skip
+def test_bad_lists_are_refused(tmp_path, changes, files, message):
     with pytest.raises(ReposeError, match=message):
         split(tmp_path, garment(1) + garment(2) + garment(3, VIEWS[:1]), replace(PATN, **changes), files=files)
 

@@ -8,7 +8,8 @@ import pytest
 from repose import config as settings_of
 from repose.data import images
 from repose.data.frame import Frame
-from repose.data.posemaps import MAPS_AT_ONCE, Posemaps, colour, draw, read_posemaps
+from repose.data.photos import Posemaps, read_posemaps
+from repose.data.posemaps import MAPS_AT_ONCE, colour, draw
 from repose.data.records import IMAGES, read_json, read_keypoints, write_keypoints, write_table
 from repose.data.skeleton import K
 from repose.errors import ReposeError

@@ -119,15 +119,10 @@ def list_files(paths: Iterable[tuple[str, Path]], limits: Limits, where: str) ->
     Raises:
         ReposeError: a name is rejected, or a limit is exceeded.
     """
-    files, skipped = list[File](), 0
-    for given, path in paths:
-        if is_litter(given):
-            skipped += 1
-            continue
-        name = safe_name(given, where)
-        size = path.stat().st_size
-        files.append(File(name, size, where, path, _read_path))
-    return Contents(within(files, limits, where), skipped)
+    every = list(paths)
+    kept = [(safe_name(name, where), path) for name, path in every if not is_litter(name)]
+    files = [File(name, path.stat().st_size, where, path, _read_path) for name, path in kept]
+    return Contents(within(files, limits, where), len(every) - len(kept))
 
 
 def without_archives(entries: Iterable[N], where: str) -> Iterator[N]:

@@ -114,39 +114,28 @@ def turn_to_upright(image: Image.Image) -> Image.Transpose | None:
         return None
 
 
-class _Unlimited:
-    """Counts the threads that are in `pillow_unlimited`, whose effect is the process's: the last one ends it."""
-
-    def __init__(self) -> None:
-        self._lock, self._count, self._undo = Lock(), 0, ExitStack()
-
-    def begin(self) -> None:
-        with self._lock:
-            if not self._count:
-                self._undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
-                Image.MAX_IMAGE_PIXELS = None
-                self._undo.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings("ignore", module=r"PIL\.")  # other threads keep theirs
-            self._count += 1
-
-    def end(self) -> None:
-        with self._lock:
-            self._count -= 1
-            if not self._count:
-                self._undo.close()
-
-
-_unlimited = _Unlimited()
+_lock, _undo = Lock(), ExitStack()
+_inside = 0  # threads that are in `pillow_unlimited`, whose effect is the process's: the last one ends it
 
 
 @contextmanager
 def pillow_unlimited() -> Iterator[None]:
     """Disable Pillow's limit on pixels (`validate.max_megapixels` replaces it) and its warnings about metadata."""
-    _unlimited.begin()
+    global _inside
+    with _lock:
+        if not _inside:
+            _undo.callback(setattr, Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+            _undo.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # other threads keep theirs
+        _inside += 1
     try:
         yield
     finally:
-        _unlimited.end()
+        with _lock:
+            _inside -= 1
+            if not _inside:
+                _undo.close()
 
 
 def decode_indices(encoded: bytes) -> np.ndarray:

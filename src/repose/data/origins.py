@@ -13,18 +13,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, NonNegativeInt
 
 from repose.config import settings
-from repose.data.archives import (
-    Contents,
-    File,
-    Limits,
-    check_is_openable,
-    is_zip,
-    list_files,
-    open_zip,
-    walk,
-    within,
-    without_archives,
-)
+from repose.data import archives
+from repose.data.archives import Contents, File, Limits
 from repose.errors import DataError, ReposeError
 from repose.storage import transfer
 from repose.terminal import say
@@ -67,7 +57,7 @@ def check_origins(origins: Iterable[Origin]) -> None:
         if folder and (origin.sha256 or origin.size is not None):
             raise ReposeError(f"{where} is a folder, but sha256 and size are for single files. Remove them.")
         if not folder:
-            check_is_openable(transfer.base_name(origin.address))
+            archives.check_is_openable(transfer.base_name(origin.address))
 
 
 @contextmanager
@@ -102,7 +92,7 @@ def open_origins(
                     raise ReposeError(
                         f"{earlier.where} and {file.where} have different files {file.name}. Remove one of them."
                     )
-        yield within(sorted(files.values(), key=lambda file: file.name), limits, "the source"), records
+        yield archives.within(sorted(files.values(), key=lambda file: file.name), limits, "the source"), records
 
 
 def forget(folder: Path) -> None:
@@ -123,11 +113,11 @@ def _opened(
     paths: Iterable[tuple[str, Path]]
     fetched = folder / "file"
     if transfer.is_prefix(origin.address):
-        listed = without_archives(transfer.list_prefix(origin.address, endpoint=endpoint), where)
-        objects = within(listed, limits, where)
+        listed = archives.without_archives(transfer.list_prefix(origin.address, endpoint=endpoint), where)
+        objects = archives.within(listed, limits, where)
         paths = transfer.fetch_objects(origin.address, objects, folder, endpoint=endpoint)
     elif (local := transfer.local_path(origin.address)) and local.is_dir():
-        paths = without_archives(walk(local, where), where)
+        paths = archives.without_archives(archives.walk(local, where), where)
     else:
         path = local or transfer.fetch(
             origin.address, fetched, sha256=origin.sha256, size=origin.size, endpoint=endpoint,
@@ -136,10 +126,10 @@ def _opened(
         digest = transfer.check(path, sha256=origin.sha256, size=origin.size, where=where)
         name, size = transfer.base_name(origin.address), path.stat().st_size
         paths = [(name, path)]
-        if is_zip(path, name):
-            opened = open_zip(path, limits, where, origin.password_variable)
+        if archives.is_zip(path, name):
+            opened = archives.open_zip(path, limits, where, origin.password_variable)
     with ExitStack() as stack:
-        files = opened or nullcontext(list_files(paths, limits, where))
+        files = opened or nullcontext(archives.list_files(paths, limits, where))
         found = _read(fetched, lambda: stack.enter_context(files))
         if not found.files:
             raise ReposeError(f"{where} has no files. Check the address.")

@@ -56,9 +56,7 @@ def read_photo(path: Path) -> np.ndarray:
             f"{path} is {f'a damaged {found.format}' if found.format else 'not a photo'} ({error}). Give a whole file "
             f"in one of the formats {', '.join(FORMATS)}."
         ) from None
-    height, width = pixels.shape[:2]
-    _check_size(height, width, str(path))
-    return pixels
+    return _large_enough(pixels, str(path))
 
 
 def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
@@ -80,9 +78,7 @@ def as_pixels(photo: Image.Image | np.ndarray, name: str) -> np.ndarray:
     else:
         found = f"{photo.shape} {photo.dtype}" if isinstance(photo, np.ndarray) else type(photo).__name__
         raise ValueError(f"pixels should be an array (H, W, 3) uint8, not {found} ({name}).")
-    height, width = pixels.shape[:2]
-    _check_size(height, width, name)
-    return pixels
+    return _large_enough(pixels, name)
 
 
 class Fit(NamedTuple):
@@ -177,9 +173,11 @@ def _around(keypoints: np.ndarray, size: np.ndarray, shape: np.ndarray) -> tuple
     return scale, np.array([low[0] + (0.5 - ABOVE) * shape[0] * scale, low[1] + person[1] / 2])
 
 
-def _check_size(height: int, width: int, name: str) -> None:
+def _large_enough(pixels: np.ndarray, name: str) -> np.ndarray:
+    height, width = pixels.shape[:2]
     if min(height, width) < MIN_SIDE:
         raise DataError(
             f"{name} has {width}x{height} px (width x height); a photo needs at least {MIN_SIDE} px per side. Use a larger "
             "one."
         )
+    return pixels

@@ -1,17 +1,20 @@
 """Load photos at the working size, with their keypoints and pose maps, from the outputs of the stages."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from repose.config import build
+from repose.data.frame import Frame
 from repose.data.images import decode, decode_indices
 from repose.data.photo_files import Fit, place
-from repose.data.posemaps import draw, read_posemaps
-from repose.data.records import IMAGES, part_names, read_parts, read_parts_keypoints
+from repose.data.posemaps import draw
+from repose.data.records import IMAGES, POSEMAPS, part_files, part_names, read_json, read_parts, read_parts_keypoints
 from repose.data.shards import ShardReader
-from repose.errors import DataError
+from repose.errors import DataError, SettingsError
 
 
 class Loaded(NamedTuple):
@@ -93,3 +96,39 @@ class Photos:
         if drawn.any():
             raise DataError(f"{name} has a limb in the frame, but no pose map. Run `dvc repro posemaps` again.")
         return drawn
+
+
+class Posemaps(NamedTuple):
+    """The maps of all parts: the settings they were drawn with, and their PNG files by the names of the photos."""
+
+    frame: Frame
+    line_width: float  # of the limbs in px
+    files: ShardReader
+
+
+def read_posemaps(folder: Path, parts: Sequence[str]) -> Posemaps:
+    """The maps of the parts written by the stage posemaps; `images.decode` turns a file into (H, W, 3) uint8 RGB.
+
+    Raises:
+        DataError: a part is missing or damaged, or was drawn with other settings than the first.
+    """
+    first, *others = part_files(folder, parts, "posemaps.json")
+    frame, line_width = _how_drawn(first)
+    for file in others:
+        if _how_drawn(file) != (frame, line_width):
+            raise DataError(f"{first} and {file} were drawn with different settings. Run `dvc repro posemaps`.")
+    return Posemaps(frame, line_width, ShardReader(folder, read_parts(folder, parts, "posemaps.csv", POSEMAPS)))
+
+
+def _how_drawn(file: Path) -> tuple[Frame, float]:
+    made = read_json(file)
+    try:
+        frame = build(Frame, {key: made[key] for key in ("height", "width", "crop")}, "the frame")
+        line_width = float(made["line_width"])
+        if not 0 < line_width < math.inf:
+            raise ValueError(f"line_width is {line_width}")
+        return frame, line_width
+    except (KeyError, TypeError, ValueError, OverflowError, SettingsError) as error:
+        raise DataError(
+            f"{file} lacks the settings that the maps were drawn with ({error!r}). Run `dvc repro posemaps`."
+        ) from None

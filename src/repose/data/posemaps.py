@@ -5,24 +5,15 @@ cover earlier ones. There are no discs at joints, and lines are not antialiased.
 that the maps that training redraws after augmentation look like those of the stage.
 """
 
-import math
-from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from repose.config import build
-from repose.data.frame import Frame
 from repose.data.images import to_tensor
 from repose.data.skeleton import COLOURS, LIMBS, K
-from repose.errors import DataError, SettingsError
-
-if TYPE_CHECKING:  # drawing needs no tables
-    from repose.data.shards import ShardReader
 
 Pixels = TypeVar("Pixels", np.ndarray, Tensor)
 PALETTE = np.concatenate([np.zeros((1, 3), np.uint8), COLOURS[: len(LIMBS)]])  # (18, 3) uint8
@@ -78,47 +69,6 @@ def colour(indices: Pixels) -> Pixels:
 def _channels(device: torch.device) -> Tensor:
     """The palette on a device, copied there once: (3, 18) float32 in [-1, 1]."""
     return to_tensor(PALETTE[:, None])[..., 0].to(device)
-
-
-class Posemaps(NamedTuple):
-    """The maps of all parts: the settings they were drawn with, and their PNG files by the names of the photos."""
-
-    frame: Frame
-    line_width: float  # of the limbs in px
-    files: "ShardReader"
-
-
-def read_posemaps(folder: Path, parts: Sequence[str]) -> Posemaps:
-    """The maps of the parts written by the stage posemaps; `images.decode` turns a file into (H, W, 3) uint8 RGB.
-
-    Raises:
-        DataError: a part is missing or damaged, or was drawn with other settings than the first.
-    """
-    from repose.data.records import POSEMAPS, part_files, read_parts
-    from repose.data.shards import ShardReader
-
-    first, *others = part_files(folder, parts, "posemaps.json")
-    frame, line_width = _how_drawn(first)
-    for file in others:
-        if _how_drawn(file) != (frame, line_width):
-            raise DataError(f"{first} and {file} were drawn with different settings. Run `dvc repro posemaps`.")
-    return Posemaps(frame, line_width, ShardReader(folder, read_parts(folder, parts, "posemaps.csv", POSEMAPS)))
-
-
-def _how_drawn(file: Path) -> tuple[Frame, float]:
-    from repose.data.records import read_json
-
-    made = read_json(file)
-    try:
-        frame = build(Frame, {key: made[key] for key in ("height", "width", "crop")}, "the frame")
-        line_width = float(made["line_width"])
-        if not 0 < line_width < math.inf:
-            raise ValueError(f"line_width is {line_width}")
-        return frame, line_width
-    except (KeyError, TypeError, ValueError, OverflowError, SettingsError) as error:
-        raise DataError(
-            f"{file} lacks the settings that the maps were drawn with ({error!r}). Run `dvc repro posemaps`."
-        ) from None
 
 
 def _draw(canvas: Tensor, keypoints: Tensor, line_width: float) -> None:

@@ -16,9 +16,7 @@ import pandas as pd
 
 from repose.errors import DataError
 
-_SHARD = re.compile(
-    r"([\w-]{1,99}/)?[\w-]{1,99}(\.tar)?", re.ASCII
-)  # in a table of several parts, its folder is before it
+_SHARD = re.compile(r"([\w-]{1,99}/)?[\w-]{1,99}(\.tar)?", re.ASCII)  # of several parts, with its folder before it
 INDEX_COLUMNS = ("name", "shard", "offset", "size")
 
 

@@ -53,9 +53,7 @@ def galleries(
     return {title: list(map(picture, rows)) for title, rows in chosen.items() if len(rows)}
 
 
-def _ranked(
-    found: np.ndarray, confidence: np.ndarray, reference: np.ndarray | None
-) -> tuple[list[str], np.ndarray]:  # fmt: skip
+def _ranked(found: np.ndarray, confidence: np.ndarray, reference: np.ndarray | None) -> tuple[list[str], np.ndarray]:
     """A caption for each photo, and the photos' rows, worst first."""
     known = present(found)
     sure = np.where(known, confidence, 0).mean(1)

@@ -47,9 +47,7 @@ class Facts:
     """The content of a report besides the checks."""
 
     counts: dict[str, int]  # headline figures: "photos": 52712
-    distributions: dict[str, dict[str, int]] = field(
-        default_factory=dict
-    )  # bar charts: occurrences of values, by title
+    distributions: dict[str, dict[str, int]] = field(default_factory=dict)  # bar charts: counts of values, by title
     rejected: tuple[Rejected, ...] = ()
     rejected_list: str = ""  # the file beside the page that lists all of them
     galleries: dict[str, list[Picture]] = field(default_factory=dict)  # by title; only on the page
