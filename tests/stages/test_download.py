@@ -167,7 +167,7 @@ def test_a_single_file_counts_by_its_name_and_archives_in_a_folder_are_left_out(
     write_zip(tmp_path / "img.zip", {"img/a.jpg": b"1"})
     (tmp_path / "served" / "key points.csv").write_bytes(b"2")
     prefix = put("in/Img/img.zip", (tmp_path / "img.zip").read_bytes()).removesuffix("Img/img.zip")
-    put("in/Img/.DS_Store", b"3")
+    put("in/Img/.DS_Store", b"3" * 1000)  # no limit counts it
     put("in/a.csv", b"5")
     small = Limits(files=9, total_gigabytes=1, file_megabytes=0.0001, ratio=100)  # img.zip is larger
     raw = run(
@@ -297,6 +297,10 @@ def test_limits_hold_for_all_origins_together_and_before_anything_is_transferred
     small = Limits(files=9, total_gigabytes=0.002, file_megabytes=9, ratio=9)
     with pytest.raises(ReposeError, match=r"s3://.*/in/ contains more than 0.002 GB"):
         run(tmp_path, prefix, endpoint=endpoint, limits=small)
+    put("in/b\\c", b"1")
+    with pytest.raises(ReposeError, match=r"contains a file named 'b\\\\c'.*Nothing was read"):
+        run(tmp_path, prefix, endpoint=endpoint)
+    assert not list((tmp_path / "transfers").rglob("*"))
     (tmp_path / "served" / "a.csv").write_bytes(b"1" * 3_000_000)
     with pytest.raises(ReposeError, match="larger than the limit of 2,000,000 bytes"):
         run(tmp_path, f"{served.address}/a.csv", limits=small)

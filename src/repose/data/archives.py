@@ -119,10 +119,19 @@ def list_files(paths: Iterable[tuple[str, Path]], limits: Limits, where: str) ->
     Raises:
         ReposeError: a name is rejected, or a limit is exceeded.
     """
-    every = list(paths)
-    kept = [(safe_name(name, where), path) for name, path in every if not is_litter(name)]
+    skipped = list[str]()
+    kept = [(safe_name(name, where), path) for name, path in without_litter(paths, skipped)]
     files = [File(name, path.stat().st_size, where, path, _read_path) for name, path in kept]
-    return Contents(within(files, limits, where), len(every) - len(kept))
+    return Contents(within(files, limits, where), len(skipped))
+
+
+def without_litter(entries: Iterable[N], skipped: list[str]) -> Iterator[N]:
+    """The entries whose name, their first field, is not that of litter; adds the names of the others to `skipped`."""
+    for entry in entries:
+        if is_litter(entry[0]):
+            skipped.append(entry[0])
+        else:
+            yield entry
 
 
 def without_archives(entries: Iterable[N], where: str) -> Iterator[N]:

@@ -111,10 +111,12 @@ def _opened(
     """The files of an origin, fetched into `folder` if it is remote, and its entry in source.json."""
     where, digest, size, opened = transfer.shown(origin.address), None, None, None
     paths: Iterable[tuple[str, Path]]
-    fetched = folder / "file"
+    fetched, skipped = folder / "file", list[str]()
     if transfer.is_prefix(origin.address):
         listed = archives.without_archives(transfer.list_prefix(origin.address, endpoint=endpoint), where)
-        objects = archives.within(listed, limits, where)
+        objects = archives.within(archives.without_litter(listed, skipped), limits, where)
+        for entry in objects:
+            archives.safe_name(entry.name, where)  # before anything is fetched
         paths = transfer.fetch_objects(origin.address, objects, folder, endpoint=endpoint)
     elif (local := transfer.local_path(origin.address)) and local.is_dir():
         paths = archives.without_archives(archives.walk(local, where), where)
@@ -134,7 +136,8 @@ def _opened(
         if not found.files:
             raise ReposeError(f"{where} has no files. Check the address.")
         reader = partial(_read_file, fetched, found.files[0].reader)
-        contents = found._replace(files=[file._replace(reader=reader) for file in found.files])
+        files_here = [file._replace(reader=reader) for file in found.files]
+        contents = Contents(files_here, found.skipped + len(skipped))
         if contents.skipped:
             say(f"{where}: ignored {contents.skipped} files or folders of other programs, such as Thumbs.db or ._NAME.")
         if size is None:
