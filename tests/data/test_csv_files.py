@@ -11,22 +11,19 @@ def by(separator: str) -> str:
     return f'name{separator}note\n"a.jpg"{separator}"x, y"\nä.jpg{separator}\n'
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        TEXT.encode(),
-        TEXT.encode("utf-8-sig"),
-        TEXT.replace("\n", "\r\n").encode(),
-        TEXT.replace("\n", "\r").encode(),
-        *[by(separator).encode() for separator in ";\t:|"],
-        by(";").replace("name", '"name"').replace("note", '"note"').encode("utf-8-sig"),
-        b"note;name\n" + "x, y;a.jpg\n;ä.jpg".encode(),
-        TEXT.replace("name,note", " Name , NOTE").encode(),
-        by(";").replace("\n", ";;\n").encode() + b";;;\n\n  \n",
-        b"\n" + TEXT.encode(),
-        TEXT.replace("ä.jpg,", "ä.jpg").encode(),
-    ],
-)
+@pytest.mark.parametrize("content", [
+    TEXT.encode(),
+    TEXT.encode("utf-8-sig"),
+    TEXT.replace("\n", "\r\n").encode(),
+    TEXT.replace("\n", "\r").encode(),
+    *[by(separator).encode() for separator in ";\t:|"],
+    by(";").replace("name", '"name"').replace("note", '"note"').encode("utf-8-sig"),
+    b"note;name\n" + "x, y;a.jpg\n;ä.jpg".encode(),
+    TEXT.replace("name,note", " Name , NOTE").encode(),
+    by(";").replace("\n", ";;\n").encode() + b";;;\n\n  \n",
+    b"\n" + TEXT.encode(),
+    TEXT.replace("ä.jpg,", "ä.jpg").encode(),
+])  # fmt: skip
 def test_a_csv_is_read_as_any_program_writes_it(content):
     table = read_csv(content, "x.csv", ["name"], ["note"])
     assert sorted(table.columns) == ["name", "note"]

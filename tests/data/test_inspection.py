@@ -48,15 +48,12 @@ def test_a_truncated_file_does_not_decode(format_, share):
         assert (found.format, found.mode, found.width, found.height) == (format_, "RGB", 32, 48)
 
 
-@pytest.mark.parametrize(
-    ("content", "error"),
-    [
-        (b"", "0 bytes"),
-        (b"<html>404</html>", "not an image"),
-        (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
-        (b"MMXXVI", "not an image"),
-    ],
-)
+@pytest.mark.parametrize(("content", "error"), [
+    (b"", "0 bytes"),
+    (b"<html>404</html>", "not an image"),
+    (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
+    (b"MMXXVI", "not an image"),
+])  # fmt: skip
 def test_no_image_at_all(content, error):
     found = inspect(content, MILLION)
     assert found[:7] == (False, error, "", "", 0, 0, len(content))

@@ -64,9 +64,7 @@ def test_a_worker_that_is_not_forked_is_not_sent_the_cache(small):
 def test_a_photo_of_an_unknown_name_or_without_its_map_is_named(small):
     with pytest.raises(ReposeError, match=r"1 photo\(s\) in the split have no image, such as 9-9\.png\. .*run"):
         small.photos().load([loadable(small)[0], "9-9.png"])
-    with pytest.raises(
-        ReposeError, match=r"0-1\.png has a limb in the frame, but no pose map. Run `dvc repro posemaps`"
-    ):
+    with pytest.raises(ReposeError, match=r"0-1\.png has a limb in the frame, but no pose map. Run `dvc repro"):
         small.photos().load(["0-1.png"])
 
 

@@ -5,19 +5,12 @@ import pandas as pd
 import pytest
 from outcomes import failed, named
 
+import tiny_system
 from repose.data.skeleton import JOINT, JOINTS, K, mirrored
 from repose.validation.expectations import Outcome
 from repose.validation.keypoints import check_keypoints
 
-STANDING = np.zeros((K, 2), np.float32)  # somebody who faces the camera, 256 x 256
-for _joint, _place in {
-    "nose": (128, 40), "neck": (128, 70), "right_shoulder": (100, 70), "left_shoulder": (156, 70),
-    "right_elbow": (90, 110), "left_elbow": (166, 110), "right_wrist": (85, 150), "left_wrist": (171, 150),
-    "right_hip": (110, 150), "left_hip": (146, 150), "right_knee": (110, 200), "left_knee": (146, 200),
-    "right_ankle": (110, 245), "left_ankle": (146, 245), "right_eye": (122, 35), "left_eye": (134, 35),
-    "right_ear": (116, 38), "left_ear": (140, 38),
-}.items():  # fmt: skip
-    STANDING[JOINT[_joint]] = _place
+STANDING = 4 * tiny_system.STANDING + np.float32([32, 0])  # somebody who faces the camera, 256 x 256
 
 
 def people(count: int = 20) -> np.ndarray:
@@ -58,9 +51,9 @@ def test_confidence_outside_its_range(value, name):
     assert failed(judge_keypoints(people(), confidence)) == [name]
 
 
-@pytest.mark.parametrize(
-    ("place", "fits"), [((-1, -1), True), ((256, 256), True), ((-1.5, 9), False), ((9, 257), False)]
-)
+@pytest.mark.parametrize(("place", "fits"), [
+    ((-1, -1), True), ((256, 256), True), ((-1.5, 9), False), ((9, 257), False),
+])  # fmt: skip
 def test_joints_outside_their_photo(place, fits):
     keypoints = people()
     keypoints[:2, JOINT["left_wrist"]] = place

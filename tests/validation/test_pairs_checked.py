@@ -39,18 +39,15 @@ def test_a_good_split_passes():
     assert named(outcome, "train pairs").observed == "10"
 
 
-@pytest.mark.parametrize(
-    ("values", "names"),
-    [
-        ({"to": "train1_1.jpg", "item_to": "train1"}, ["one item"]),
-        ({"to": "train0_1.jpg"}, ["two photos"]),
-        ({"from": "train0_2.jpg", "to": "train0_1.jpg"}, ["once"]),
-        ({"to": "train0_3.jpg"}, ["listed"]),
-        ({"item_from": "other", "item_to": "other"}, ["listed"]),
-        ({"part": "test"}, ["train pairs", "listed"]),
-        ({"part": "valid"}, ["train pairs", "parts", "listed"]),
-    ],
-)
+@pytest.mark.parametrize(("values", "names"), [
+    ({"to": "train1_1.jpg", "item_to": "train1"}, ["one item"]),
+    ({"to": "train0_1.jpg"}, ["two photos"]),
+    ({"from": "train0_2.jpg", "to": "train0_1.jpg"}, ["once"]),
+    ({"to": "train0_3.jpg"}, ["listed"]),
+    ({"item_from": "other", "item_to": "other"}, ["listed"]),
+    ({"part": "test"}, ["train pairs", "listed"]),
+    ({"part": "valid"}, ["train pairs", "parts", "listed"]),
+])  # fmt: skip
 def test_a_bad_pair_is_named(values, names):
     pairs, items = split()
     pairs.loc[0, list(values)] = list(values.values())
@@ -60,14 +57,11 @@ def test_a_bad_pair_is_named(values, names):
         assert f"{pairs['from'][0]} -> {pairs['to'][0]}" in named(outcome, names[0]).examples
 
 
-@pytest.mark.parametrize(
-    ("row", "name", "example"),
-    [
-        (["test", "train3", "train3_9.jpg"], "no item in both", "train3"),
-        # what grouping by the wrong part of a name leads to: items look apart, photos are not
-        (["test", "another", "train3_1.jpg"], "no photo in both", "train3_1.jpg"),
-    ],
-)
+@pytest.mark.parametrize(("row", "name", "example"), [
+    (["test", "train3", "train3_9.jpg"], "no item in both", "train3"),
+    # what grouping by the wrong part of a name leads to: items look apart, photos are not
+    (["test", "another", "train3_1.jpg"], "no photo in both", "train3_1.jpg"),
+])  # fmt: skip
 def test_an_item_or_a_photo_in_both_parts(row, name, example):
     pairs, items = split()
     items.loc[len(items)] = row

@@ -14,7 +14,7 @@ from pydantic import Field, NonNegativeInt
 
 from repose.config import settings
 from repose.data import archives
-from repose.data.archives import Contents, File, Limits
+from repose.data.archives import File, Limits
 from repose.errors import DataError, ReposeError
 from repose.storage import transfer
 from repose.terminal import say
@@ -84,9 +84,9 @@ def open_origins(
             where = transfer.shown(origin.address)
             key = hashlib.sha256(f"{where}\n{seen.count(where)}\n{version}".encode()).hexdigest()[:16]
             seen.append(where)
-            contents, record = stack.enter_context(_opened(origin, transfers / key, endpoint, limits))
+            opened, record = stack.enter_context(_opened(origin, transfers / key, endpoint, limits))
             records.append(record)
-            for file in contents.files:
+            for file in opened:
                 earlier = files.setdefault(file.name, file)
                 if earlier is not file and (earlier.size != file.size or earlier.read() != file.read()):
                     raise ReposeError(
@@ -107,7 +107,7 @@ def forget(folder: Path) -> None:
 @contextmanager
 def _opened(
     origin: Origin, folder: Path, endpoint: str | None, limits: Limits
-) -> Iterator[tuple[Contents, dict[str, Any]]]:
+) -> Iterator[tuple[list[File], dict[str, Any]]]:
     """The files of an origin, fetched into `folder` if it is remote, and its entry in source.json."""
     where, digest, size, opened = transfer.shown(origin.address), None, None, None
     paths: Iterable[tuple[str, Path]]
@@ -136,13 +136,13 @@ def _opened(
         if not found.files:
             raise ReposeError(f"{where} has no files. Check the address.")
         reader = partial(_read_file, fetched, found.files[0].reader)
-        files_here = [file._replace(reader=reader) for file in found.files]
-        contents = Contents(files_here, found.skipped + len(skipped))
-        if contents.skipped:
-            say(f"{where}: ignored {contents.skipped} files or folders of other programs, such as Thumbs.db or ._NAME.")
+        ignored = found.skipped + len(skipped)
+        if ignored:
+            say(f"{where}: ignored {ignored} files or folders of other programs, such as Thumbs.db or ._NAME.")
         if size is None:
-            size = sum(file.size for file in contents.files)
-        yield contents, {"address": where, "sha256": digest, "size": size, "skipped": contents.skipped}
+            size = sum(file.size for file in found.files)
+        record = {"address": where, "sha256": digest, "size": size, "skipped": ignored}
+        yield [file._replace(reader=reader) for file in found.files], record
 
 
 def _read_file(fetched: Path, reader: Callable[[File], bytes], file: File) -> bytes:

@@ -19,9 +19,8 @@ def grid(rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], zoo
     font = ImageFont.load_default(size=12)
     lines_of = [broken(title, font, width) for title in titles]
     header = _MARGIN + _LINE * max(map(len, lines_of))
-    canvas = Image.new(
-        "RGB", (len(titles) * (width + _GAP) + _GAP, header + len(rows) * (height + _GAP) + _GAP), _WHITE
-    )
+    size = len(titles) * (width + _GAP) + _GAP, header + len(rows) * (height + _GAP) + _GAP
+    canvas = Image.new("RGB", size, _WHITE)
     pen = ImageDraw.Draw(canvas)
     for column, lines in enumerate(lines_of):
         left = _GAP + column * (width + _GAP)

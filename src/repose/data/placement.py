@@ -29,10 +29,8 @@ def advice(keypoints: np.ndarray, heights: np.ndarray, widths: np.ndarray) -> li
     found = centres(keypoints, heights, widths)
     if len(found) == 0:
         return ["", ""]
-    sizes = [("x", widths), ("y", heights)]
-    return [
-        _advice(axis, float(np.median(found[:, k])), float(np.median(size))) for k, (axis, size) in enumerate(sizes)
-    ]
+    x, y = np.median(found, 0).tolist()
+    return [_advice("x", x, float(np.median(widths))), _advice("y", y, float(np.median(heights)))]
 
 
 def _advice(axis: str, median: float, size: float) -> str:

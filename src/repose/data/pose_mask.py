@@ -69,11 +69,4 @@ def _centres(ends: Tensor, radius: int) -> tuple[Tensor, Tensor]:
 
 def _dilated(mask: Tensor, size: int) -> Tensor:
     """True where the square of `size` px around a pixel contains a True pixel; pixels outside the image are False."""
-    reach = size // 2
-    for dim, padding in ((-1, (reach, reach)), (-2, (0, 0, reach, reach))):
-        padded = F.pad(mask, padding)
-        length = mask.shape[dim]
-        mask = padded.narrow(dim, 0, length)
-        for offset in range(1, size):
-            mask = mask | padded.narrow(dim, offset, length)
-    return mask
+    return F.max_pool2d(mask.float(), size, stride=1, padding=size // 2).bool()

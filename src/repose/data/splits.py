@@ -138,16 +138,15 @@ class _Chooser:
         item, _ = pd.factorize(kept["item"])
         items = kept.iloc[np.lexsort((item, kept["part"] == "test"))][list(ITEMS)]
         names, item_of = photos["name"].to_numpy(), photos["item"].to_numpy()
-        tables = []
-        for part, (sources, targets) in {"train": train, "test": test}.items():
-            ends = {
-                "from": names[sources],
-                "to": names[targets],
-                "item_from": item_of[sources],
-                "item_to": item_of[targets],
-            }
-            tables.append(pd.DataFrame({"part": part, **ends}))
-        pairs = pd.concat(tables, ignore_index=True)
+        sources, targets = map(np.concatenate, zip(train, test, strict=True))
+        parts = np.repeat(["train", "test"], [len(train[0]), len(test[0])])
+        ends = {
+            "from": names[sources],
+            "to": names[targets],
+            "item_from": item_of[sources],
+            "item_to": item_of[targets],
+        }
+        pairs = pd.DataFrame({"part": parts, **ends})
         return Split(items, pairs, self.record(items, pairs))
 
     def listed_pairs(self) -> pd.DataFrame | None:
