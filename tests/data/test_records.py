@@ -7,21 +7,6 @@ import pandas as pd
 import pytest
 
 from repose.data import records
-from repose.data.records import (
-    FILES,
-    ORDER,
-    PAIRS,
-    part_names,
-    read_json,
-    read_keypoints,
-    read_parts,
-    read_parts_keypoints,
-    read_table,
-    shares,
-    write_json,
-    write_keypoints,
-    write_table,
-)
 from repose.data.skeleton import JOINTS, K
 from repose.errors import ReposeError
 
@@ -35,9 +20,9 @@ def test_text_stays_text_and_numbers_are_numbers(tmp_path):
             "offset": [0, 1, 2**40, 3, 4], "other": "", "size": [1, 2, 3, 4, 5], "sha256": ["0123", "", "1", "00", "inf"],
         }
     )  # fmt: skip
-    write_table(tmp_path / "new" / "files.csv", table, FILES)
+    records.write_table(tmp_path / "new" / "files.csv", table, records.FILES)
     assert (tmp_path / "new" / "files.csv").read_text("utf-8").startswith("name,shard,offset,size,sha256\n")
-    found = read_table(tmp_path / "new" / "files.csv", FILES)
+    found = records.read_table(tmp_path / "new" / "files.csv", records.FILES)
     assert found.to_dict("list") == table.drop(columns="other").to_dict("list")
     assert found["offset"].dtype == found["size"].dtype == np.int64
 
@@ -46,8 +31,8 @@ def test_only_the_columns_asked_for_are_kept_of_any_number_of_rows(tmp_path, mon
     monkeypatch.setattr(records, "_ROWS_AT_ONCE", 3)
     for rows in (0, 1, 3, 7):
         table = pd.DataFrame({"name": [f"0{row}" for row in range(rows)], "view": "front", "size": range(rows)})
-        write_table(tmp_path / "t.csv", table, ["name", "view", "size"])
-        read = read_table(tmp_path / "t.csv", ["size", "name"])
+        records.write_table(tmp_path / "t.csv", table, ["name", "view", "size"])
+        read = records.read_table(tmp_path / "t.csv", ["size", "name"])
         assert list(read.columns) == ["name", "size"]
         assert read["name"].tolist() == table["name"].tolist()
         assert read["size"].tolist() == list(range(rows))
@@ -55,12 +40,12 @@ def test_only_the_columns_asked_for_are_kept_of_any_number_of_rows(tmp_path, mon
 
 
 def test_shares_are_numbers_from_0_to_1_and_missing_where_empty():
-    found = shares(pd.DataFrame({"occlusion": ["0.25", "", "1", "0"]}), "occlusion", Path("pairs.csv"))
+    found = records.shares(pd.DataFrame({"occlusion": ["0.25", "", "1", "0"]}), "occlusion", Path("pairs.csv"))
     assert found.dtype == np.float64
     np.testing.assert_array_equal(found, [0.25, np.nan, 1, 0])
     for value, message in (("1.01", "should be from 0 to 1"), ("-1", "should be"), ("some", "could not convert")):
         with pytest.raises(ReposeError, match=rf"pairs\.csv is damaged \(.*{message}.*\)\. Restore it"):
-            shares(pd.DataFrame({"occlusion": [value]}), "occlusion", Path("pairs.csv"))
+            records.shares(pd.DataFrame({"occlusion": [value]}), "occlusion", Path("pairs.csv"))
 
 
 def poses(photos: int) -> tuple[list[str], np.ndarray, np.ndarray]:
@@ -78,8 +63,8 @@ def test_keypoints_come_back(tmp_path, parts):
     first = 0
     for part, count in enumerate(parts):
         rows, first = slice(first, first + count), first + count
-        write_keypoints(tmp_path / str(part) / "keypoints.csv", names[rows], keypoints[rows], confidence[rows])
-    found = read_parts_keypoints(tmp_path, [str(part) for part in range(len(parts))])
+        records.write_keypoints(tmp_path / str(part) / "keypoints.csv", names[rows], keypoints[rows], confidence[rows])
+    found = records.read_parts_keypoints(tmp_path, [str(part) for part in range(len(parts))])
     assert found[0] == names
     assert found[1].dtype == found[2].dtype == np.float32
     np.testing.assert_array_equal(found[1], keypoints)
@@ -89,16 +74,17 @@ def test_keypoints_come_back(tmp_path, parts):
 def test_missing_joints_are_empty_and_have_no_confidence(tmp_path):
     keypoints = np.full((1, K, 2), 2.5, np.float32)
     keypoints[0, 0] = np.nan
-    write_keypoints(tmp_path / "keypoints.csv", ["NA"], keypoints, np.full((1, K), 0.25))
+    records.write_keypoints(tmp_path / "keypoints.csv", ["NA"], keypoints, np.full((1, K), 0.25))
     assert (tmp_path / "keypoints.csv").read_text() == f"{HEADER}\nNA,,,0{',2.5,2.5,0.25' * (K - 1)}\n"
-    names, found, _ = read_keypoints(tmp_path / "keypoints.csv")
+    names, found, _ = records.read_keypoints(tmp_path / "keypoints.csv")
     assert names == ["NA"]
     assert np.isnan(found[0, 0]).all()
 
 
 READERS = {
-    "pairs.csv": lambda path: read_table(path, PAIRS), "sizes.csv": lambda path: read_table(path, ["size"]),
-    "keypoints.csv": read_keypoints, "a.json": read_json,
+    "pairs.csv": lambda path: records.read_table(path, records.PAIRS),
+    "sizes.csv": lambda path: records.read_table(path, ["size"]),
+    "keypoints.csv": records.read_keypoints, "a.json": records.read_json,
 }  # fmt: skip
 
 
@@ -138,23 +124,23 @@ def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path, sizes):
     for part, size in sizes.items():
         names = [f"{part}-{number}" for number in range(size)]
         table = pd.DataFrame({"name": names, "shard": "00000.tar", "offset": 0, "size": 1, "sha256": ""})
-        write_table(tmp_path / part / "files.csv", table, FILES)
+        records.write_table(tmp_path / part / "files.csv", table, records.FILES)
         expected.append(table.assign(shard=f"{part}/00000.tar"))
     for other in (".2.partial", "other", "-1"):
         (tmp_path / other).mkdir()
     (tmp_path / "3").write_text("a file")
-    assert part_names(tmp_path) == tuple(sizes)  # as numbers: 2 before 10
-    found = read_parts(tmp_path, part_names(tmp_path), "files.csv", FILES)
+    assert records.part_names(tmp_path) == tuple(sizes)  # as numbers: 2 before 10
+    found = records.read_parts(tmp_path, records.part_names(tmp_path), "files.csv", records.FILES)
     assert found.to_dict("list") == pd.concat(expected).to_dict("list")
     assert found["offset"].dtype == np.int64
     with pytest.raises(ReposeError, match=r"There are no photos in .* \(its parts are .*0 and so on\).*`dvc repro v"):
-        part_names(tmp_path / "other")
+        records.part_names(tmp_path / "other")
 
 
 def test_json_is_written_for_people_to_read(tmp_path):
-    write_json(tmp_path / "a.json", {"b": [1, None], "a": "ä"})
+    records.write_json(tmp_path / "a.json", {"b": [1, None], "a": "ä"})
     assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "b": [\n    1,\n    null\n  ],\n  "a": "ä"\n}\n'
-    assert read_json(tmp_path / "a.json") == {"b": [1, None], "a": "ä"}
+    assert records.read_json(tmp_path / "a.json") == {"b": [1, None], "a": "ä"}
 
 
 FORMULAS = ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(1)", "\tx", "'=1", "''-a", "-a.jpg"]
@@ -163,15 +149,15 @@ KEPT = ["a=b", "'a", "", "'", "-1.5", "+3", "-2e-05", "0002"]
 
 def test_no_cell_is_a_formula_and_names_come_back(tmp_path):
     names, path = [*FORMULAS, *KEPT], tmp_path / "a.csv"
-    write_table(path, pd.DataFrame({"name": names, "row": range(-1, len(names) - 1)}), ORDER)
+    records.write_table(path, pd.DataFrame({"name": names, "row": range(-1, len(names) - 1)}), records.ORDER)
     with path.open(newline="") as file:
         cells = list(csv.reader(file))[1:]
     assert [name for name, _ in cells] == [*(f"'{name}" for name in FORMULAS), *KEPT]
     assert [row for _, row in cells][:2] == ["-1", "0"]  # numbers stay numbers
-    assert list(read_table(path, ORDER)["name"]) == names
+    assert list(records.read_table(path, records.ORDER)["name"]) == names
     joints = np.full((len(FORMULAS), 18, 2), -1.5, np.float32)
-    write_keypoints(path, FORMULAS, joints, joints[..., 0])
+    records.write_keypoints(path, FORMULAS, joints, joints[..., 0])
     assert not re.search(r"^\"?[=+@\t-]", path.read_text(), re.MULTILINE)
-    assert read_keypoints(path)[0] == FORMULAS
-    write_keypoints(path, ["", "1"], joints[:2], joints[:2, :, 0])
-    assert read_keypoints(path)[0] == ["", "1"]
+    assert records.read_keypoints(path)[0] == FORMULAS
+    records.write_keypoints(path, ["", "1"], joints[:2], joints[:2, :, 0])
+    assert records.read_keypoints(path)[0] == ["", "1"]
