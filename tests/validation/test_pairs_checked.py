@@ -1,3 +1,5 @@
+import itertools
+
 import pandas as pd
 import pytest
 from outcomes import failed, named
@@ -6,26 +8,14 @@ from repose.validation.expectations import Outcome
 from repose.validation.pairs import check_pairs
 
 
-def split(items_per_part: int = 5) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Pairs (both directions) of items of two photos, in train and in test."""
-    items = pd.DataFrame(
-        [
-            (part, f"{part}{item}", f"{part}{item}_{photo}.jpg")
-            for part in ("train", "test")
-            for item in range(items_per_part)
-            for photo in (1, 2)
-        ],
-        columns=["part", "item", "name"],
-    )
-    pairs = pd.DataFrame(
-        [
-            (f"{item}_{one}.jpg", f"{item}_{3 - one}.jpg", part, item, item)
-            for part, item in items[["part", "item"]].drop_duplicates().itertuples(index=False)
-            for one in (1, 2)
-        ],
-        columns=["from", "to", "part", "item_from", "item_to"],
-    )
-    return pairs, items
+def split() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Pairs (both directions) of five items of two photos in train, and as many in test."""
+    items = pd.DataFrame(itertools.product(("train", "test"), range(5), (1, 2)), columns=["part", "item", "photo"])
+    items["item"] = items["part"] + items["item"].astype(str)
+    items["name"] = items["item"] + "_" + items["photo"].astype(str) + ".jpg"
+    other = items["item"] + "_" + (3 - items["photo"]).astype(str) + ".jpg"
+    ends = {"from": items["name"], "to": other, "item_from": items["item"], "item_to": items["item"]}
+    return pd.DataFrame({"part": items["part"], **ends}), items.drop(columns="photo")
 
 
 def judge_pairs(pairs: pd.DataFrame, items: pd.DataFrame, train: int = 10, test: int = 10) -> Outcome:
