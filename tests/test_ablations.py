@@ -97,9 +97,11 @@ def test_dvc_reads_the_pipeline_and_makes_the_data_first(tmp_path):
     assert ("ablations/dvc.yaml:evaluate-baselines", "ablations/dvc.yaml:table") in edges
 
 
-def test_the_picture_has_a_bar_for_each_row_as_long_as_its_score(tmp_path, monkeypatch):
+def test_the_picture_is_of_the_table_and_has_a_bar_for_each_row_as_long_as_its_score(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
     drawing: Any = importlib.import_module("ablations")
+    committed = np.asarray(Image.open(ROOT / "docs" / "ablations.png"))
+    np.testing.assert_array_equal(committed, drawing.chart(pd.read_csv(drawing.TABLE)))
     columns = ["system", "kind", *(f"torso-ciede2000{end}" for end in ("", " low", " high"))]
     rows = [
         ("copy source", None, 24, 23, 25), ("paper-m", "paper", 12, 11, 13), ("later", None, None, None, None),
