@@ -57,6 +57,8 @@ def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folders:
 
 
 def page(files: Folders) -> str:
+    model = (files.run / "model.safetensors").read_bytes()
+    change(files.metrics, provenance={"systems": {"tiny": {"sha256": hashlib.sha256(model).hexdigest()}}})
     run(system="tiny", folders=files, card=Path("card"), settings=SETTINGS)
     return Path("card/card.md").read_text()
 
@@ -157,6 +159,11 @@ def test_files_of_another_system_or_version_are_refused(files):
     ):
         page(files)
     change(files.run / "run.json", system="tiny")
+    save_system(files.run / "model.safetensors", "surface")  # which nobody scored
+    with pytest.raises(
+        ReposeError, match=r"in metrics\.json are not of this run/model\.safetensors.* `dvc repro evaluate`"
+    ):
+        run(system="tiny", folders=files, card=Path("card"), settings=SETTINGS)
     files.metrics.write_text(json.dumps(METRICS | {"scores": {"copy source": {}}}))
     with pytest.raises(ReposeError, match=r"metrics\.json has no scores of tiny"):
         page(files)

@@ -55,10 +55,11 @@ def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) ->
     """Write the folder `card` of the row `system` from the outputs of other stages.
 
     Raises:
-        ReposeError: a file is missing, damaged, or from another system or an earlier version, or the gates failed.
+        ReposeError: a file is missing, damaged, or from another system, checkpoint or version, or the gates failed.
     """
     model, scores, again = folders.run / "model.safetensors", read_file(folders.metrics), "Run its stage again."
     about = read_about(model)
+    of_model = _of_model(model, about)
     records = {
         "source": read_whole(folders.lists / SOURCE, _OF_SOURCE, again),
         "split": read_whole(folders.split / "split.json", _OF_SPLIT, again),
@@ -70,13 +71,14 @@ def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) ->
             raise ReposeError(f"{where} belongs to the system {name}, not {system}. Run `dvc repro train@{system}`.")
     if system not in scores.scores:
         raise ReposeError(f"{folders.metrics} has no scores of {system}. Run `dvc repro evaluate`.")
+    scored = read_whole(folders.metrics, ("provenance",), again)["provenance"]["systems"].get(system, {})
+    if scored.get("sha256") != of_model["sha256"]:
+        raise ReposeError(f"The scores in {folders.metrics} are not of this {model}. Run `dvc repro evaluate`.")
     if (outcome := records["gates"]["outcome"]) != formats.PASSED:
         raise ReposeError(
             f"The outcome of the gates is: {outcome} ({folders.gates}). A card is only made if they pass."
         )
-    page = render(
-        "card.md.jinja", settings=settings, **_of_model(model, about), **_in_words(records, scores, about), **records
-    )
+    page = render("card.md.jinja", settings=settings, **of_model, **_in_words(records, scores, about), **records)
     with whole_folder(card, [CARD]) as folder:
         write_text(folder / CARD, page)
     say(f"The card: {card / CARD}")
