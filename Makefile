@@ -91,7 +91,8 @@ pictures: .venv/ready  ## get the demo's picture of another branch (BASE, defaul
 	done
 
 baseline:  ## accept the current scores as the baseline of the stage gates
-	cp metrics.json results/pairs.csv baseline/
+	cp results/pairs.csv baseline/
+	cp metrics.json baseline/
 
 compile: .venv/ready  ## compile each dvc.yaml to Kubeflow: components/ and pipelines/
 	repose kfp compile dvc.yaml table1/dvc.yaml

@@ -1,11 +1,14 @@
 """The stage gates, as dvc.yaml calls it: beside a baseline or with limits alone."""
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tiny import PARAMS, files_in
 
 GATES: dict[str, Any] = {
     "systems": ["attend"],
@@ -55,7 +58,10 @@ def test_a_score_beside_the_baseline(gates, scores, code, verdict):
     message = gates(code)
     (score,) = record()["scores"]
     assert score["verdict"] == verdict
-    assert ("The table: report/gates.md. If the change is intended, `make baseline` accepts" in message) == bool(code)
+    advice = (
+        "The table: report/gates.md. If the change is intended, `make baseline` accepts the new scores, except those"
+    )
+    assert (advice in message) == bool(code)
     assert Path("report/gates.md").read_text().startswith("## Scores\n")
 
 
@@ -134,3 +140,13 @@ def test_a_file_that_is_missing_is_named(gates, file):
     assert f"baseline/{file}" in gates(0)
     Path("new", file).unlink()
     assert f"new/{file}" in gates(1)
+
+
+def test_make_baseline_without_scores_by_pair_accepts_nothing():
+    write("results", 0.5, 0.6, 0.61)
+    Path("results/metrics.json").rename("metrics.json")
+    Path("results/pairs.csv").unlink()
+    before = files_in(Path("baseline"))
+    make = ["make", "-f", str(PARAMS.with_name("Makefile")), "baseline"]
+    assert subprocess.run(make, check=False, capture_output=True).returncode
+    assert files_in(Path("baseline")) == before

@@ -39,9 +39,9 @@ def run(
     if found.exit_code:
         raise ReposeError(
             " ".join((found.headline, *found.reasons))
-            + f" The table: {report / 'gates.md'}. If the change is intended, `make baseline` accepts the new scores. For "
-            "your own data, set gates.baseline to false, gates.limits to your limits and gates.systems to systems of "
-            "evaluate.systems (docs/compare.md)."
+            + f" The table: {report / 'gates.md'}. If the change is intended, `make baseline` accepts the new scores, except "
+            "those beyond a limit. For your own data, set gates.baseline to false, gates.limits to your limits and "
+            "gates.systems to systems of evaluate.systems (docs/compare.md)."
         )
 
 
