@@ -105,10 +105,7 @@ def _counts(placed: np.ndarray, matched: Matched) -> dict[str, Any]:
 
 def _facts(counts: dict[str, Any], nobody: Sequence[str], pictures: dict[str, list[Picture]]) -> Facts:
     """The facts on the page besides the checks."""
-    rejected, distributions = (
-        Rejected("no person was found", len(nobody), tuple((name, "") for name in nobody[:10])),
-        {},
-    )
+    shown, distributions = tuple((name, "") for name in nobody[:10]), {}
     if compared := counts.get("compared"):
         title = (
             f"Joints found within a tenth of the person's size of those in {', '.join(compared['files'])}, in percent "
@@ -119,7 +116,7 @@ def _facts(counts: dict[str, Any], nobody: Sequence[str], pictures: dict[str, li
     return Facts(
         counts={name.replace("_", " "): value for name, value in counts.items() if isinstance(value, int)},
         distributions=distributions,
-        rejected=(rejected,) if nobody else (),
+        rejected=(Rejected("no person was found", len(nobody), shown),) if nobody else (),
         rejected_list=NOBODY if nobody else "",
         galleries=pictures,
     )

@@ -31,9 +31,7 @@ class PosemapsSettings:
 
     height: Side  # of the working image
     width: Side
-    crop: (
-        Crop | None
-    )  # left, top, right, bottom in px: the part of the photo that is used; null: all; person: around the person
+    crop: Crop | None  # left, top, right, bottom in px: the part that is used; null: all; person: around the person
     line_width: Annotated[float, Field(ge=1)]  # of a limb in px of the working image
     shard_megabytes: PositiveInt  # size of a tar shard in MiB
 
