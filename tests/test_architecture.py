@@ -108,18 +108,13 @@ def test_a_stage_depends_on_every_room_that_it_imports_and_on_no_other(stage):
     assert not [dep for dep in stage.code if not any(dep in {file, *file.parents} for file in files)]
 
 
-def test_what_makes_the_figure_network_does_not_depend_on_its_weights():
-    weights = SRC / "mannequins" / "figure" / "figure.safetensors"
+@pytest.mark.parametrize(("network", "module"), [("figure", "network.py"), ("surface", "__init__.py")])
+def test_what_makes_the_weights_of_a_network_does_not_depend_on_them(network, module):
+    folder = SRC / "mannequins" / network
     for stage in STAGES:
-        makes = any("figure_training" in file.parts for file in stage.modules)
-        reads = SRC / "mannequins" / "figure" / "network.py" in needed(*stage.modules)
-        assert bool({*weights.parents} & set(stage.code)) == (reads and not makes), stage.name
-
-
-def test_what_makes_the_surface_weights_does_not_depend_on_them():
-    for stage in STAGES:
-        if any("surface_training" in file.parts for file in stage.modules):
-            assert SRC / "mannequins" / "surface" not in stage.code, stage.name
+        makes = any(f"{network}_training" in file.parts for file in stage.modules)
+        reads = folder / module in needed(*stage.modules)
+        assert bool({folder, *folder.parents} & set(stage.code)) == (reads and not makes), stage.name
 
 
 def test_training_and_evaluation_run_without_dvc_and_kfp():

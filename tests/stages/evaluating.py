@@ -63,8 +63,3 @@ def with_pairs(data: Data, folder: Path, change: Callable[[pd.DataFrame], pd.Dat
     file = folder / "split" / "test-pairs.csv"
     change(pd.read_csv(file)).to_csv(file, index=False)
     return data._replace(split=folder / "split")
-
-
-def chosen(number: int, most: int) -> list[int]:
-    """At most so many of a number of pairs, evenly spread."""
-    return [round(place * (number - 1) / (most - 1)) for place in range(most)]

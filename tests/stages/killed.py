@@ -29,7 +29,7 @@ def _train(point: str, data: Data, run: Path, system: str, changes: dict[str, An
     train_tiny(data, run, system, **changes)
 
 
-def _kill() -> None:
+def _kill(*_: Any, **__: Any) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -46,14 +46,6 @@ def _on_call(owner: Any, name: str, number: int, doing: Callable[..., None]) -> 
     setattr(owner, name, counted)
 
 
-def _before_the_first_checkpoint(run: Path) -> None:
-    _on_call(AdversarialSystem, "step", 2, lambda *_: _kill())
-
-
-def _between_two_checkpoints(run: Path) -> None:
-    _on_call(AdversarialSystem, "step", 4, lambda *_: _kill())
-
-
 def _while_a_checkpoint_is_written(run: Path) -> None:
     """The second: half its bytes are there, and a hidden file as safetensors writes it."""
     real, seen = atomic._flush_to_disk, []
@@ -68,10 +60,6 @@ def _while_a_checkpoint_is_written(run: Path) -> None:
         real(file)
 
     atomic._flush_to_disk = flush
-
-
-def _between_history_and_checkpoint(run: Path) -> None:
-    _on_call(checkpoint, "save", 2, lambda *_, **__: _kill())
 
 
 def _just_after_a_checkpoint(run: Path) -> None:
@@ -119,10 +107,10 @@ def _while_an_earlier_state_is_removed(run: Path) -> None:
 
 
 POINTS: dict[str, Callable[[Path], None]] = {
-    "before the first checkpoint": _before_the_first_checkpoint,
-    "between two checkpoints": _between_two_checkpoints,
+    "before the first checkpoint": lambda _: _on_call(AdversarialSystem, "step", 2, _kill),
+    "between two checkpoints": lambda _: _on_call(AdversarialSystem, "step", 4, _kill),
     "while a checkpoint is written": _while_a_checkpoint_is_written,
-    "between history and checkpoint": _between_history_and_checkpoint,
+    "between history and checkpoint": lambda _: _on_call(checkpoint, "save", 2, _kill),
     "just after a checkpoint": _just_after_a_checkpoint,
     "before the run is renamed": _before_the_run_is_renamed,
     "before the state is kept": _before_the_state_is_kept,

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from made_results import write_shards
 
 from repose.config import block
-from repose.data.images import encode_png
 from repose.data.records import write_json, write_table
-from repose.data.shards import INDEX_COLUMNS, ShardWriter, index_table
+from repose.data.shards import INDEX_COLUMNS
 from repose.evaluation.results import COPY, MEAN, with_one_source
 from repose.metrics.provenance import SCHEMA
 from repose.report.gates import GatesSettings
@@ -65,13 +65,9 @@ def made_image(system: int, pair: int) -> np.ndarray:
 
 
 def _write_generated(folder: Path, pairs: pd.DataFrame, system: int) -> None:
-    folder.mkdir(parents=True)
-    with ShardWriter(folder) as shards:
-        places = []
-        for pair, (source, target) in enumerate(zip(pairs["from"], pairs["to"], strict=True)):
-            name = f"{source}--{target}.png"
-            places.append((name, shards.add(name, encode_png(made_image(system, pair)))))
-    write_table(folder / "generated.csv", index_table(places), INDEX_COLUMNS)
+    names = (pairs["from"] + "--" + pairs["to"] + ".png").tolist()
+    images = {name: made_image(system, pair) for pair, name in enumerate(names)}
+    write_table(folder / "generated.csv", write_shards(folder, images), INDEX_COLUMNS)
 
 
 def _write_training(folder: Path) -> None:

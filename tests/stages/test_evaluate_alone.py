@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from evaluating import COUNT, FACTS, QUICK, SCORES, alone, chosen, jobs_of, pairs_of, photos_of, with_pairs
+from evaluating import COUNT, FACTS, QUICK, SCORES, alone, jobs_of, pairs_of, photos_of, with_pairs
 
 from repose.data.posemaps import PALETTE
 from repose.data.records import ITEMS, read_json, read_keypoints, read_table, write_keypoints
 from repose.evaluation.examples import read_examples
 from repose.evaluation.facts import optimisers_in_words
-from repose.evaluation.results import BASELINES, COPY, MEAN, PROTOCOL, REAL, read_result
+from repose.evaluation.results import BASELINES, COPY, MEAN, PROTOCOL, REAL, read_result, spread
 from tiny import Data, files_in
 
 pytestmark = pytest.mark.usefixtures("outside_git")
@@ -79,7 +79,7 @@ def test_the_baselines_alone_bring_the_real_photos(data, runs, done, tmp_path):
 def test_what_nobody_knows_stays_empty(data, runs, tmp_path):
     unknown = with_pairs(data, tmp_path, lambda p: p.assign(occlusion=p["occlusion"].where(p.index % 3 != 0)))
     own = read_result(alone(unknown, runs, tmp_path / BASELINES, BASELINES, pairs=7)).pairs
-    assert own["occlusion"].isna().tolist() == [number % 3 == 0 for number in chosen(COUNT, 7)] * 3
+    assert own["occlusion"].isna().tolist() == [number % 3 == 0 for number in spread(COUNT, 7)] * 3
 
 
 def digests(data: Data, results: Path) -> dict[str, str]:
@@ -120,7 +120,7 @@ def test_the_digests_tell_which_data_differ(data, quick_digests, tmp_path, what)
 
 def test_the_examples_show_sources_pose_and_target_of_a_few_pairs(data, runs, tmp_path):
     folder = alone(data, runs, tmp_path / BASELINES, BASELINES, picture_pairs=3) / "examples"
-    photos, jobs = photos_of(data), [jobs_of(data, 4)[n] for n in chosen(COUNT, 3)]
+    photos, jobs = photos_of(data), [jobs_of(data, 4)[n] for n in spread(COUNT, 3)]
     for example, job in zip(read_examples(folder), jobs, strict=True):
         target = photos.load([job.target])
         shown = {f"source {n}": pixels for n, pixels in enumerate(photos.load(job.sources).pixels, 1)}

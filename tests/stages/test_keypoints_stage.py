@@ -41,18 +41,21 @@ def row(name: str, y: int = 10, x: int = 20) -> str:
     return f"{name}: {[y + 2 * k for k in range(K)]}: {[x + k for k in range(K)]}"
 
 
+def run_stage(folder: Path, lists: Path, images: Path, settings: KeypointsSettings, out: str = "keypoints") -> Path:
+    """Run the stage on one part; return the folder `out` with the keypoints, beside which is the folder `report`."""
+    stage.run(
+        lists=lists, images=images, keypoints=folder / out, report=folder / "report", work=folder / "work", settings=settings
+    )  # fmt: skip
+    return folder / out
+
+
 def run(
     tmp_path: Path, files: dict[str, bytes], settings: KeypointsSettings, size: tuple[int, int] = (256, 256)
 ) -> Path:
-    images, out = tmp_path / "images", tmp_path / "keypoints"
+    images = tmp_path / "images"
     if not images.exists():
         write_images(images, PATHS, size=size)
-    lists = write_lists(tmp_path / "lists", files)
-    stage.run(
-        lists=lists, images=images / "0", keypoints=out, report=tmp_path / "report", work=tmp_path / "work",
-        settings=settings,
-    )  # fmt: skip
-    return out
+    return run_stage(tmp_path, write_lists(tmp_path / "lists", files), images / "0", settings)
 
 
 def csv(*rows: str, header: str = HEADER) -> dict[str, bytes]:
@@ -91,10 +94,7 @@ def test_parts_know_the_order_of_the_whole_source_and_pass_over_the_others_rows(
     files = csv(row(BACK), row("stranger.jpg"), row(FRONT, x=40), row(SIDE), row(BACK))
     lists, images = write_lists(tmp_path / "lists", files), write_images(tmp_path / "images", PATHS, parts=2)
     for part in ("0", "1"):
-        stage.run(
-            lists=lists, images=images / part, keypoints=tmp_path / "keypoints" / part, report=tmp_path / "report" / part,
-            work=tmp_path / "work", settings=CSV,
-        )  # fmt: skip
+        run_stage(tmp_path, lists, images / part, CSV, f"keypoints/{part}")
     names, keypoints, _ = read_parts_keypoints(tmp_path / "keypoints", ("0", "1"))
     assert names == [FRONT, SIDE, BACK]
     assert keypoints[:, 0, 0].tolist() == [40, 20, 20]
@@ -215,10 +215,7 @@ FIGURE = replace(CSV, extractor="figure", files=("keypoints.csv",), min_posed_sh
 def by_figure(data: Data, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders keypoints and report of one part of the tiny data set, its joints found by the figure network."""
     folder = tmp_path_factory.mktemp("figure")
-    stage.run(
-        lists=data.images.parent / "raw" / "lists", images=data.images / "0", keypoints=folder / "keypoints",
-        report=folder / "report", work=folder / "work", settings=FIGURE,
-    )  # fmt: skip
+    run_stage(folder, data.images.parent / "raw" / "lists", data.images / "0", FIGURE)
     return folder
 
 
@@ -260,15 +257,11 @@ def photos_of(folder: Path, pixels: Sequence[np.ndarray]) -> Path:
 
 
 def searched(tmp_path: Path, images: Path, settings: KeypointsSettings, out: str = "out") -> Path:
-    """The folder that the stage writes of photos without keypoint files; the report is in the folder `report`."""
+    """The keypoints of photos without keypoint files."""
     lists = tmp_path / "lists"
     if not lists.exists():
         write_lists(lists, {"nothing.txt": b""})
-    stage.run(
-        lists=lists, images=images, keypoints=tmp_path / out, report=tmp_path / "report", work=tmp_path / "work",
-        settings=settings,
-    )  # fmt: skip
-    return tmp_path / out
+    return run_stage(tmp_path, lists, images, settings, out)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -255,19 +255,12 @@ def perceptual(weights: Path | None, sha256: str | None, layers: str = "patn") -
     return {"weights": weights and str(weights), "sha256": sha256, "layers": layers}
 
 
-def test_with_weights_the_history_has_the_perceptual_term(data, tmp_path, vgg):
-    run = train_tiny(data, tmp_path / "run", row_changes={"steps": 2}, perceptual=perceptual(*vgg))
-    history = pd.read_csv(run / "history.csv")
-    assert (history["perceptual"] > 0).all()
-    assert read_json(run / "run.json")["perceptual"] == "patn"
-    assert not any("vgg" in key or "features" in key for key in checkpoint._read_tensors(run / "model.safetensors"))
-
-
-def test_the_embedded_network_makes_the_term_too(data, runs, tmp_path):
-    embedded = {**perceptual(None, None), "network": "figure"}
-    run = train_tiny(data, tmp_path / "run", row_changes={"steps": 2}, perceptual=embedded)
+@pytest.mark.parametrize("name", ["patn", "figure"])
+def test_the_history_has_the_perceptual_term_and_the_model_not_its_network(data, runs, tmp_path, vgg, name):
+    given = perceptual(*vgg) if name == "patn" else {**perceptual(None, None), "network": "figure"}
+    run = train_tiny(data, tmp_path / "run", row_changes={"steps": 2}, perceptual=given)
     assert (pd.read_csv(run / "history.csv")["perceptual"] > 0).all()
-    assert read_json(run / "run.json")["perceptual"] == "figure"
+    assert read_json(run / "run.json")["perceptual"] == name
     saved = checkpoint._read_tensors(run / "model.safetensors")
     assert saved.keys() == checkpoint._read_tensors(runs / "attend" / "model.safetensors").keys()
 

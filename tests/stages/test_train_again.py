@@ -159,11 +159,6 @@ def test_a_run_of_no_steps_is_the_model_that_comes_with_repose(data, tmp_path):
     assert training.curves == []
 
 
-def test_a_run_of_no_steps_needs_a_checkpoint(data, tmp_path):
-    with pytest.raises(ReposeError, match=r"systems\.surface: steps is 0, and there is no init"):
-        train_tiny(data, tmp_path / "run", "surface", row_changes={"init": None})
-
-
 def test_the_model_that_comes_with_repose_trains_further(data, tmp_path):
     run = train_tiny(data, tmp_path / "run", "surface-tuned", row_changes={"steps": 2})
     found, expected = (checkpoint._read_tensors(file) for file in (run / "model.safetensors", surface.weights()))
@@ -193,8 +188,9 @@ def test_networks_that_the_checkpoint_lacks_start_as_ever(data, tmp_path):
     ("paper-m", {}, "is of the kind attend, not paper. Give one of that kind"),
     ("attend", {"generator": {"width": 12, "blocks": 1}}, r"another architecture: \d+ tensor\(s\) of its network 'generator'"),
     ("attend", {"init": "nowhere.safetensors"}, "There is no checkpoint nowhere.safetensors"),
+    ("surface", {"init": None}, r"systems\.surface: steps is 0, and there is no init"),
 ])  # fmt: skip
-def test_a_checkpoint_to_start_from_that_does_not_fit(data, runs, tmp_path, system, changes, message):
+def test_a_checkpoint_to_start_from_that_is_missing_or_does_not_fit(data, runs, tmp_path, system, changes, message):
     changes = {"init": str(runs / "attend" / "model.safetensors")} | changes
     with pytest.raises(ReposeError, match=message):
         train_tiny(data, tmp_path / "run", system, row_changes=changes)

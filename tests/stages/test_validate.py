@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from fabricated import write_lists
 from repose.config import as_dict, build
-from repose.data.layouts import is_image
+from repose.data.layouts import LayoutName, is_image
 from repose.data.raw import RawFiles
-from repose.data.records import FILES, IMAGES, part_names, read_parts, read_table, write_json, write_table
-from repose.data.shards import ShardReader, ShardWriter
+from repose.data.records import IMAGES, part_names, read_parts, read_table
+from repose.data.shards import ShardReader
 from repose.errors import ReposeError
 from repose.stages import validate
 from repose.stages.validate import ValidateSettings
@@ -34,18 +35,11 @@ def picture(height: int = 64, width: int = 64) -> bytes:
     return buffer.getvalue()
 
 
-def source(folder: Path, files: dict[str, bytes], layout: str = "deepfashion") -> Path:
+def source(folder: Path, files: dict[str, bytes], layout: LayoutName = "deepfashion") -> Path:
     """What the stage download writes."""
     for kind in ("photos", "lists"):
-        (folder / kind).mkdir(parents=True)
-        with ShardWriter(folder / kind) as shards:
-            rows = [
-                (name, *shards.add(name, data), hashlib.sha256(data).hexdigest())
-                for name, data in files.items()
-                if is_image(name) == (kind == "photos")
-            ]
-        write_table(folder / kind / "files.csv", pd.DataFrame(rows, columns=list(FILES)), FILES)
-    write_json(folder / "lists" / "source.json", {"source": layout, "layout": layout, "terms": "for research"})
+        own = {name: data for name, data in files.items() if is_image(name) == (kind == "photos")}
+        write_lists(folder / kind, own, layout)
     return folder
 
 
@@ -54,7 +48,7 @@ def dresses(items: int = 6) -> dict[str, bytes]:
     return {f"img/WOMEN/Dresses/id_{n:08d}/01_{view}.jpg": picture() for n in range(items) for view in views}
 
 
-def run(tmp_path: Path, files: dict[str, bytes], layout: str = "deepfashion", **settings: Any) -> pd.DataFrame:
+def run(tmp_path: Path, files: dict[str, bytes], layout: LayoutName = "deepfashion", **settings: Any) -> pd.DataFrame:
     """Run the stage; give back images.csv of all parts."""
     raw = tmp_path / "raw"
     if not raw.exists():
