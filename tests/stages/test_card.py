@@ -123,11 +123,7 @@ def test_a_checkpoint_that_was_not_trained_here_is_not_said_to_be(files):
 def test_a_kind_that_needs_no_pose_of_its_photos_says_so(files):
     save_system(files.run / "model.safetensors", "pix2pix", max_sources=1)
     card = page(files)
-    for fact in (
-        "target pose, but not those of the photos",
-        "photos of several sizes",
-        "one photo of a garment",
-    ):
+    for fact in ("target pose, but not those of the photos", "photos of several sizes", "one photo of a garment"):
         assert fact in card
     frame = Frame(32, 24, "person")  # for which each photo's joints are needed
     save_system(files.run / "model.safetensors", "pix2pix", max_sources=1, frame=frame)

@@ -92,7 +92,6 @@ def test_a_folder_becomes_shards_a_table_and_a_record(tmp_path, capsys):
 
 
 def test_the_same_files_give_the_same_bytes_wherever_they_come_from(tmp_path, served, storage, endpoint):
-    (tmp_path / "parts").mkdir()
     last, *others = FILES
     reversed_zip = Path(write_zip(tmp_path / "reversed.zip", dict(reversed(FILES.items()))))
     for name, content in FILES.items():

@@ -49,9 +49,8 @@ def test_the_results_are_what_is_promised(data, done):
     table = pd.read_csv(done / "results" / "table.csv")
     assert list(table["system"]) == list(read_json(done / "metrics.json")["scores"]) == rows
     assert list(table.columns) == ["system", *SCORES, "mask-ssim/pg2 pairs", "psnr pairs", "torso-ciede2000 pairs"]
-    with Image.open(
-        done / "results" / "picture.png"
-    ) as picture:  # a test garment has at most three sources beside a target
+    with Image.open(done / "results" / "picture.png") as picture:
+        # a test garment has at most three sources beside a target
         assert picture.width == 4 + (3 + 2 + len(SYSTEMS)) * (2 * WIDTH + 4)
         assert 3 * 2 * HEIGHT < picture.height < 4 * 2 * HEIGHT
     split = pd.read_csv(data.split / "test-pairs.csv")

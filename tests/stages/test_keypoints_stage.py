@@ -13,7 +13,6 @@ import torch
 from fabricated import write_images, write_lists
 from mannequins.figure import weights_sha256
 from mannequins.renderer import MannequinSettings, render_item
-from repose.config import as_dict, build
 from repose.data.images import decode, encode_png
 from repose.data.records import IMAGES, ORDER, read_json, read_keypoints, read_parts_keypoints, read_table, write_table
 from repose.data.shards import ShardWriter
@@ -27,6 +26,7 @@ from repose.stages.keypoints import KeypointsSettings
 from repose.storage.weight_files import cached
 from repose.validation.gallery import PictureSettings
 from tiny import Data, files_in
+from tiny import settings as tiny_settings
 
 PATHS = [f"img/WOMEN/Tees_Tanks/id_00000001/01_{view}.jpg" for view in ("1_front", "2_side", "3_back")]
 FRONT, SIDE, BACK = (f"fashionWOMENTees_Tanksid0000000101_{view}.jpg" for view in ("1front", "2side", "3back"))
@@ -360,4 +360,4 @@ def test_a_network_that_finds_nobody_at_all(tmp_path):
 ])  # fmt: skip
 def test_wrong_settings_are_rejected(change, message):
     with pytest.raises(ReposeError, match=message):
-        build(KeypointsSettings, as_dict(CSV) | change, "params.yaml: keypoints")
+        tiny_settings("keypoints", KeypointsSettings, **change)

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from repose import config as settings_of
 from repose.data import images
 from repose.data.frame import Frame
 from repose.data.photos import Posemaps, read_posemaps
@@ -15,7 +14,7 @@ from repose.data.skeleton import K
 from repose.errors import ReposeError
 from repose.stages import posemaps
 from repose.stages.posemaps import PosemapsSettings
-from tiny import files_in
+from tiny import files_in, settings
 
 SETTINGS = PosemapsSettings(height=64, width=32, crop=None, line_width=2.0, shard_megabytes=1)
 
@@ -112,6 +111,4 @@ def test_a_crop_beyond_a_photo_names_the_photo(tmp_path):
 
 def test_a_crop_that_makes_no_sense_is_refused():
     with pytest.raises(ReposeError, match=r"params\.yaml: posemaps.*crop: left, top, right, bottom should be"):
-        settings_of.build(
-            PosemapsSettings, settings_of.as_dict(SETTINGS) | {"crop": [9, 0, 3, 5]}, "params.yaml: posemaps"
-        )
+        settings("posemaps", PosemapsSettings, crop=[9, 0, 3, 5])

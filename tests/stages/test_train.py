@@ -196,9 +196,8 @@ def test_a_loss_that_is_not_finite_stops_the_training(data, tmp_path, monkeypatc
 
 @pytest.mark.parametrize(("number", "kept"), [(2, "No checkpoint was written yet"), (4, "The last good checkpoint is")])
 def test_weights_that_are_not_finite_are_never_saved(data, tmp_path, monkeypatch, number, kept):
-    def overflow(
-        system: AdversarialSystem, _: Any
-    ) -> None:  # as after a gradient that overflowed, though the loss was finite
+    def overflow(system: AdversarialSystem, _: Any) -> None:
+        """As after a gradient that overflowed, though the loss was finite."""
         next(system.networks["generator"].parameters()).data.view(-1)[0] = float("nan")
 
     on_step(monkeypatch, number, overflow)

@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from fabricated import write_lists
-from repose.config import as_dict, build
 from repose.data.layouts import LayoutName, is_image
 from repose.data.raw import RawFiles
 from repose.data.records import IMAGES, part_names, read_parts, read_table
@@ -20,6 +19,7 @@ from repose.errors import ReposeError
 from repose.stages import validate
 from repose.stages.validate import ValidateSettings
 from tiny import files_in as contents
+from tiny import settings as settings_of
 
 SETTINGS = ValidateSettings(
     formats=("JPEG",), modes=("RGB",), sizes=((64, 64),), min_side=32, max_megapixels=1, duplicates="set-aside",
@@ -202,4 +202,4 @@ def test_more_parts_than_photos_are_refused_and_earlier_photos_stay(tmp_path):
 ])  # fmt: skip
 def test_settings_that_cannot_be(values, message):
     with pytest.raises(ReposeError, match=message):
-        build(ValidateSettings, as_dict(SETTINGS) | values, "params.yaml: validate")
+        settings_of("validate", ValidateSettings, **values)
