@@ -71,7 +71,7 @@ def run(*, system: str, folders: Folders, card: Path, settings: CardSettings) ->
             raise ReposeError(f"{where} belongs to the system {name}, not {system}. Run `dvc repro train@{system}`.")
     if system not in scores.scores:
         raise ReposeError(f"{folders.metrics} has no scores of {system}. Run `dvc repro evaluate`.")
-    scored = read_whole(folders.metrics, ("provenance",), again)["provenance"]["systems"].get(system, {})
+    scored = read_whole(folders.metrics, ("provenance",), again)["provenance"].get("systems", {}).get(system, {})
     if scored.get("sha256") != of_model["sha256"]:
         raise ReposeError(f"The scores in {folders.metrics} are not of this {model}. Run `dvc repro evaluate`.")
     if (outcome := records["gates"]["outcome"]) != formats.PASSED:
