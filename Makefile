@@ -82,7 +82,7 @@ compare: .venv/ready  ## fail if a committed score is worse than on another bran
 	repose compare "$${BASE:-main}"
 
 pictures: .venv/ready  ## get the demo's picture of another branch (BASE, default main) and of HEAD from DVC's cache or remote
-	@rm -rf pictures; mkdir pictures; echo "## Pictures"; echo; \
+	@mkdir -p pictures; rm -f pictures/before.png pictures/after.png; echo "## Pictures"; echo; \
 	for side in before after; do \
 	  if [ $$side = before ]; then rev="$${BASE:-main}"; else rev=HEAD; fi; \
 	  if dvc get . results/picture.png --rev "$$rev" --force -o pictures/$$side.png >&2; \
