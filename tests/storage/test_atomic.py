@@ -61,6 +61,7 @@ FAILURES = [
     (OSError(errno.EFBIG, "too large"), "Cannot write {out}: a file would be larger than"),
     (OSError(errno.EACCES, "refused", DISK), "Cannot write {out}: refused (/some/file)"),
     (OSError(errno.EROFS, "refused", DISK), "Cannot write {out}: refused (/some/file)"),
+    (OSError(errno.EBUSY, "a mounted file", DISK), "Cannot write {out}: a mounted file (/some/file)"),
     (sqlite3.OperationalError("database or disk is full"), "Cannot write {out}: database or disk is full. Is the disk"),
     (shutil.Error([("a", "b", "[Errno 28] full"), ("c", "d", "x")]), "Cannot write {out}: [Errno 28] full. Is the disk"),
 ]  # fmt: skip
@@ -134,6 +135,17 @@ def test_a_folder_that_cannot_be_moved_into_its_place_leaves_the_earlier_one_the
     with pytest.raises(ReposeError, match=f"Cannot write {out}"):
         write(a_folder, out, b"newer")
     assert tree(tmp_path) == {"out/in/file": b"earlier"}
+
+
+def test_an_earlier_folder_that_cannot_be_removed_is_named_before_the_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as for the files of another user
+    for content in (b"one", b"two"):
+        write(a_folder, tmp_path / "out", content)
+    with pytest.raises(
+        ReposeError, match=rf"{tmp_path}/\.out\.replaced, an earlier output, cannot be removed.*Remove it"
+    ):
+        write(a_folder, tmp_path / "out", b"", ValueError("it began"))
+    assert tree(tmp_path)["out/in/file"] == b"two"
 
 
 def test_text_is_utf_8_and_line_ends_stay(tmp_path):

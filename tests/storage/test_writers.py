@@ -200,13 +200,15 @@ def test_a_folder_of_other_files_is_not_replaced(tmp_path, files, why, monkeypat
     }
 
 
-def test_a_folder_that_has_a_link_or_cannot_be_read_is_not_replaced(tmp_path, monkeypatch):
+def test_a_folder_that_has_a_link_or_cannot_be_read_or_is_a_mount_point_is_not_replaced(tmp_path, monkeypatch):
     out = tmp_path / "out"
     out.mkdir()
     (out / "link").symlink_to(tmp_path)
     with pytest.raises(ReposeError, match="contains link"):
         check_replaceable(out, CONTENTS)
     (out / "link").unlink()
+    with pytest.raises(ReposeError, match=r"^/dev is a mount point, so it is not an earlier output"):
+        check_replaceable(Path("/dev"), ["*"])
 
     def scandir(folder: Path) -> Iterator[os.DirEntry[str]]:
         raise PermissionError(errno.EACCES, "Permission denied", str(folder))

@@ -24,6 +24,7 @@ from repose.terminal import say
 PARTIAL = ".partial"
 _REFUSALS = (
     errno.EACCES, errno.EROFS, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG,
+    errno.EBUSY,
 )  # fmt: skip
 
 
@@ -90,6 +91,11 @@ def whole_folder(path: Path, contents: Sequence[str]) -> Iterator[Path]:
 
     with _private_path(path) as partial:
         clean_up()
+        if replaced.exists():
+            raise ReposeError(
+                f"{replaced}, an earlier output, cannot be removed: another user owns its files, such as root in a "
+                "container. Remove it as that user."
+            )
         check_replaceable(path, contents)
         partial.mkdir()
         try:
@@ -114,11 +120,13 @@ def check_replaceable(path: Path, contents: Sequence[str]) -> None:
             always there.
 
     Raises:
-        ReposeError: it is a file or a link, or a folder that has other files or cannot be read.
+        ReposeError: it is a file, a link or a mount point, or a folder that has other files or cannot be read.
     """
     why = ""
     if path.is_symlink() or (path.exists() and not path.is_dir()):
         why = "is not a folder"
+    elif path.is_mount():
+        why = "is a mount point"
     elif path.exists():
         with disk_errors_named(path):
             files = [os.path.relpath(file, path) for file in _files(path)]
