@@ -132,7 +132,8 @@ def test_a_stop_before_the_first_byte_never_mixes_two_states(server, tmp_path, s
 
 
 @pytest.mark.parametrize(("etag", "modified", "resumed"), [
-    ('W/"weak"', "", False), ("", "", False), ('W/"weak"', DATE, True),
+    ('W/"weak"', "", False), ("", "", False), ('W/"weak"', DATE, True), ("", DATE.replace("2022", "2222"), False),
+    ("", DATE.replace("2022", "2" * 20), False),
 ])  # fmt: skip
 def test_only_a_strong_validator_lets_a_transfer_resume(server, tmp_path, etag, modified, resumed):
     server.etag, server.modified = etag, modified

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 from urllib.parse import urljoin, urlsplit
@@ -112,8 +113,8 @@ def _login(at: str, address: str) -> Any:
 
 def _state(response: Any, noted: State) -> State:
     headers, status = response.headers, response.status_code
-    etag, modified = headers.get("ETag", ""), headers.get("Last-Modified", "")
-    validator = etag if etag and not etag.startswith("W/") else modified
+    etag = headers.get("ETag", "")
+    validator = etag if etag and not etag.startswith("W/") else _strong_date(headers)
     if not (validator.isascii() and validator.isprintable()):  # it could not be sent back
         validator = ""
     if status == 416:  # such a response need not repeat the value of If-Range
@@ -121,6 +122,16 @@ def _state(response: Any, noted: State) -> State:
     size = headers.get("Content-Length", "") if status == 200 else headers.get("Content-Range", "").rpartition("/")[2]
     known = re.fullmatch("[0-9]{1,18}", size) and (status != 200 or "Transfer-Encoding" not in headers)
     return State(validator, int(size) if known else None)
+
+
+def _strong_date(headers: Mapping[str, str]) -> str:
+    """Last-Modified; empty if the file may have changed again within that second (RFC 9110, 8.8.2.2)."""
+    modified = headers.get("Last-Modified", "")
+    try:
+        age = parsedate_to_datetime(headers.get("Date", "")) - parsedate_to_datetime(modified)
+    except (TypeError, ValueError, OverflowError):  # a date is missing or is none
+        return ""
+    return modified if age.total_seconds() >= 1 else ""
 
 
 def _rest(have: int, size: int | None) -> str:
