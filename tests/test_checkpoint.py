@@ -28,7 +28,6 @@ SMALL = {"steps": 10, "generator": {"width": 4, "blocks": 1}, "discriminators": 
 PAPER, ATTEND = (systems.row({"kind": kind} | SMALL, kind) for kind in ("paper", "attend"))
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("one_thread")
-each_kind = pytest.mark.parametrize("row", [PAPER, ATTEND], ids=["paper", "attend"])
 
 
 def about(row: SystemSettings, step: int = 3) -> About:
@@ -59,7 +58,7 @@ def state(system: System) -> dict[str, Tensor]:
     }
 
 
-@each_kind
+@pytest.mark.parametrize("row", [PAPER, ATTEND], ids=["paper", "attend"])
 @pytest.mark.parametrize("to_resume", [True, False])
 def test_what_is_saved_comes_back(tmp_path, row, to_resume):
     system = new_system(row)
@@ -107,24 +106,19 @@ def test_networks_may_share_tensors(tmp_path):
     assert all(torch.equal(value, state(system)[name]) for name, value in state(restored).items())
 
 
-def resumed_run(row: SystemSettings, folder: Path, device: torch.device) -> tuple[System, System]:
-    """Three steps without interruption, and the same with a new process (in effect) after the second."""
-    whole = new_system(row, device=device)
-    train(whole, range(2), device)
-    save(folder / "a", whole, about(row, step=2), to_resume=True)
-    train(whole, range(2, 3), device)
-    system = new_system(row, seed=9, device=device)
-    torch.manual_seed(123)
-    state = read_state(folder / "a", about(row))
-    assert state.step == 2
-    restore(state, system)
-    train(system, range(2, 3), device)
-    return whole, system
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_run_resumes_with_its_state_on_a_gpu(tmp_path):
-    whole, system = resumed_run(PAPER, tmp_path, torch.device("cuda"))
+    device = torch.device("cuda")
+    whole = new_system(PAPER, device=device)
+    train(whole, range(2), device)
+    save(tmp_path / "a", whole, about(PAPER, step=2), to_resume=True)
+    train(whole, range(2, 3), device)
+    system = new_system(PAPER, seed=9, device=device)
+    torch.manual_seed(123)
+    saved = read_state(tmp_path / "a", about(PAPER))
+    assert saved.step == 2
+    restore(saved, system)
+    train(system, range(2, 3), device)
     for name, value in state(whole).items():  # kernels of a GPU may sum in another order
         torch.testing.assert_close(state(system)[name], value, rtol=1e-2, atol=1e-3)
 
@@ -170,27 +164,22 @@ def test_another_run_and_a_finished_model_are_not_resumed(tmp_path):
         read_state(tmp_path / "a", about(PAPER))
 
 
-def every_reader(path: Path) -> list[Any]:
-    return [
-        lambda: read_about(path), lambda: load(path, CPU), lambda: read_state(path, about(PAPER)),
-    ]  # fmt: skip
-
-
 def test_a_missing_or_cut_checkpoint_is_named(tmp_path):
     path = tmp_path / "a"
-    for read in every_reader(path):
+    readers = (read_about, lambda path: load(path, CPU), lambda path: read_state(path, about(PAPER)))
+    for read in readers:
         with pytest.raises(ReposeError, match=rf"There is no checkpoint {path}\. Train one \(`dvc repro`\)"):
-            read()
+            read(path)
     save(path, new_system(PAPER), about(PAPER), to_resume=True)
     whole = path.read_bytes()
     for share in (0, 1e-4, 0.5, 0.999999):
         path.write_bytes(whole[: int(share * len(whole))])
-        for read in (*every_reader(path), lambda: checkpoint._read_tensors(path)):
+        for read in (*readers, checkpoint._read_tensors):
             with pytest.raises(
                 ReposeError,
                 match=r"a is not a checkpoint, or a truncated or damaged one \(.*\)\. Give the model.safetensors",
             ):
-                read()
+                read(path)
 
 
 RECORD = {"format": FORMAT, **as_dict(about(PAPER))}

@@ -146,8 +146,7 @@ def restore(state: State, system: System) -> None:
     _restore_networks(state.path, system, tensors)
     for name, optimiser in system.optimisers.items():
         for number, parameter in enumerate(_parameters(optimiser)):
-            prefix = f"optimiser.{name}.{number}."
-            saved = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+            saved = _below(f"optimiser.{name}.{number}.", tensors)
             optimiser.state[parameter] = {key: _as_was(value, parameter) for key, value in saved.items()}
     try:
         torch.set_rng_state(tensors["random"])
@@ -171,7 +170,7 @@ def load_weights(path: Path, system: System, row: SystemSettings) -> tuple[About
         raise ReposeError(f"{where} is of the kind {about.row.kind}, not {row.kind}. Give one of that kind.")
     tensors, found = _read_tensors(path), []
     for name, network in system.networks.items():
-        state = _state(name, tensors)
+        state = _below(f"network.{name}.", tensors)
         if not state:
             continue
         wanted, given = ({key: value.shape for key, value in of.items()} for of in (network.state_dict(), state))
@@ -256,7 +255,7 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _restore_networks(path: Path, system: System, tensors: dict[str, Tensor]) -> None:
     for name, network in system.networks.items():
         try:
-            network.load_state_dict(_state(name, tensors))
+            network.load_state_dict(_below(f"network.{name}.", tensors))
         except RuntimeError as error:
             raise CheckpointError(f"{path} does not fit the network {name!r} in its settings: {error}") from None
 
@@ -266,9 +265,8 @@ def _copy(tensor: Tensor) -> Tensor:
     return torch.empty_like(tensor, device="cpu", memory_format=torch.contiguous_format).copy_(tensor)
 
 
-def _state(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return the state of a network among the tensors of a checkpoint; empty if it is missing."""
-    prefix = f"network.{name}."
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose keys start with `prefix`, by the rest of the key."""
     return {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
 
 

@@ -17,7 +17,6 @@ from repose.errors import ReposeError
 from repose.storage import transfer
 from repose.storage.transfer import addresses, stream
 from repose.storage.transfer.s3 import list_prefix
-from repose.storage.weight_files import locate
 
 pytestmark = pytest.mark.usefixtures("s3_credentials", "waits")
 OK, STATE = b"HTTP/1.1 200 OK\r\n", b'ETag: "x"\r\nLast-Modified: Tue, 01 Nov 2022 10:00:00 GMT\r\n'
@@ -283,7 +282,7 @@ def test_a_file_name_is_safe(name):
     found = addresses.file_name(f"https://example.org/x/{name}?y/z#/z")
     assert len(found) <= 80
     assert not set(found) - set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
-    assert found.endswith(".pth") == name.endswith(".pth")
+    assert found.endswith(".pth") == name.endswith(".pth")  # it tells how to read weights
 
 
 @pytest.mark.parametrize("path", ["a\0b", "~\0", "a" * 300, "/" + "a/" * 3000, "\ud800"])
@@ -291,12 +290,3 @@ def test_a_path_that_no_file_can_have_is_an_error(tmp_path, path):
     with pytest.raises(ReposeError, match=r"The path .* cannot be used|There is no file") as caught:
         transfer.fetch(path, tmp_path / "a")
     assert str(caught.value).isprintable()
-
-
-@pytest.mark.parametrize("name", ["a%00b.pth", "a" * 300 + ".pth", "é" * 300 + ".pth", "..%2F..%2Fa.pth", "%0A.pth"])
-def test_weights_of_any_name_are_written_into_the_cache_itself(server, tmp_path, monkeypatch, name):
-    monkeypatch.setenv("REPOSE_CACHE", str(tmp_path / "cache"))
-    path = locate(f"{server.address}/{name}", SHA256)
-    assert path.read_bytes() == BODY
-    assert path.suffix == ".pth"  # tells how to read it
-    assert list(tmp_path.rglob("*")) == [tmp_path / "cache", path]

@@ -184,8 +184,9 @@ def test_a_stage_takes_a_named_file_or_the_cache_and_downloads_nothing_else(serv
     assert located("alexnet", {}) == (cached("alexnet"), SHA256)
     assert paths(server) == []
     cached("alexnet").unlink()
-    assert located("alexnet", {"alexnet": WeightsFile(f"{server.address}/alexnet.pth")}).sha256 == SHA256
-    assert paths(server) == ["/alexnet.pth"]
+    found = located("alexnet", {"alexnet": WeightsFile(f"{server.address}/..%2Falex%00net.pth")})
+    assert found == (cached("alexnet").with_name(f"{SHA256[:8]}-alex_net.pth"), SHA256)
+    assert paths(server) == ["/..%2Falex%00net.pth"]
 
 
 def test_a_local_file_is_used_where_it_lies(mine, cache, monkeypatch):

@@ -60,18 +60,14 @@ def start(script: str, path: Path, *arguments: str) -> "subprocess.Popen[str]":
 @contextmanager
 def killed(script: str, path: Path, *arguments: str) -> Iterator[tuple["subprocess.Popen[str]", str]]:
     """A process that has printed a line, and the line; killed at the end of the block."""
-    process = start(script, path, *arguments)
-    assert process.stdout is not None
-    line = process.stdout.readline().strip()
-    assert line, process.communicate()[1]
-    try:
-        yield process, line
-    finally:
-        process.kill()
-        process.wait()
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
+    with start(script, path, *arguments) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline().strip()
+        assert line, process.communicate()[1]
+        try:
+            yield process, line
+        finally:
+            process.kill()
 
 
 def names(folder: Path) -> list[str]:

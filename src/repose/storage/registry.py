@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from repose.config import nearest
 from repose.errors import RemoteError, ReposeError
 from repose.storage.atomic import disk_errors_named
-from repose.storage.remote import Remote, md5_of
+from repose.storage.remote import Remote
+from repose.storage.transfer.digests import md5_of
 
 _NAME = re.compile(r"(?P<name>(?:[^\s@:]+:)?[^\s@:]+)(?:@(?P<version>latest|v\d+\.\d+\.\d+\S*))?")
 

@@ -4,7 +4,6 @@ Objects are transferred by DVC, other files through the file system that DVC ope
 credentials are found as usual.
 """
 
-import hashlib
 import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 from repose.errors import RemoteError, ReposeError, shown, without_secrets
 from repose.storage.atomic import temporary_folder, whole_file
 from repose.storage.listing import TamperedError, check_oid, parse_listing
+from repose.storage.transfer.digests import md5_of
 
 NAME = "repose-step"  # of the remote in the workspace of a step; a project's own would be merged with it
 OWN = "kubeflow"  # folder of repose's own files in the remote
@@ -176,12 +176,6 @@ class Remote:
         if self._fs.protocol == "s3":
             bucket, _, folder = self._root.strip("/").partition("/")
             self._fs.fs.call_s3("list_objects_v2", Bucket=bucket, Prefix=f"{folder}/" if folder else "", MaxKeys=1)
-
-
-def md5_of(file: Path) -> str:
-    """The MD5 of a file in hexadecimal, which is the name of DVC's object."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from repose.config import nearest, settings
 from repose.errors import ReposeError, shown
 from repose.storage import wheels
 from repose.storage.atomic import temporary_folder
-from repose.storage.transfer import Sha256, check, fetch, local_path
+from repose.storage.transfer import Sha256, check, fetch, is_current, local_path
 from repose.storage.transfer.addresses import file_name
 
 
@@ -112,9 +112,8 @@ def fetch_known(name: str, address: str | None = None, *, endpoint: str | None =
         ReposeError: there is no such network, or its file is missing, inaccessible or has another digest.
     """
     of, here = known(name), cached(name)
-    right = is_cached(name) and check(here, sha256=None, size=None, where=str(here)).startswith(of.sha256)
     with temporary_folder() as folder:
-        if address is None and of.members and not right:
+        if address is None and of.members and not is_current(here, of.sha256, None):
             address = f"{folder}/{of.file}"
             wheels.pack(of.url, of.members, Path(address))
         path = fetch(address or of.url, here, sha256=of.sha256, endpoint=endpoint, limit=_LIMIT)

@@ -14,7 +14,8 @@ from repose.storage.transfer.s3 import Object, fetch_objects, list_prefix, recei
 from repose.storage.transfer.web import receive_http
 
 __all__ = [
-    "Object", "Sha256", "base_name", "check", "fetch", "fetch_objects", "is_prefix", "list_prefix", "local_path", "shown",
+    "Object", "Sha256", "base_name", "check", "fetch", "fetch_objects", "is_current", "is_prefix", "list_prefix",
+    "local_path", "shown",
 ]  # fmt: skip
 
 
@@ -39,12 +40,12 @@ def fetch(
         ReposeError: the file is missing, inaccessible, or has another size or digest; the disk is full; or there is no
             connection.
     """
-    if _is_there(destination, sha256, size):
+    if is_current(destination, sha256, size):
         return destination
     local, where = local_path(address), shown(address)
     came = Partial(partial_path(destination), where, size, limit)
     with locked(destination), disk_errors_named(destination):
-        if _is_there(destination, sha256, size):  # by another process, meanwhile
+        if is_current(destination, sha256, size):  # by another process, meanwhile
             return destination
         if local:
             _check_readable(local, where)
@@ -69,7 +70,8 @@ def fetch(
     return destination
 
 
-def _is_there(file: Path, sha256: str | None, size: int | None) -> bool:
+def is_current(file: Path, sha256: str | None, size: int | None) -> bool:
+    """Whether a file is there and has a known SHA-256 and size."""
     if sha256 and os.path.isfile(file):  # noqa: PTH113 (Path.is_file fails in folders that may not be entered)
         with suppress(ReposeError):
             check(file, sha256=sha256, size=size, where="")

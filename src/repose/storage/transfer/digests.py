@@ -30,6 +30,12 @@ def check(path: Path, *, sha256: str | None, size: int | None, where: str) -> st
     return digest
 
 
+def md5_of(file: Path) -> str:
+    """The MD5 of a file in hexadecimal: the name of an object of DVC, and the ETag of one of S3."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
 def check_size(found: int, wanted: int | None, where: str) -> None:
     """Raise a ReposeError if a size in bytes is not the wanted one."""
     if wanted not in (None, found):

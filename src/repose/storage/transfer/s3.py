@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from repose.errors import ReposeError, shown
 from repose.storage.atomic import disk_errors_named, partial_path
 from repose.storage.transfer.addresses import bucket_and_key
+from repose.storage.transfer.digests import md5_of
 from repose.storage.transfer.partial import TIMEOUT, Interrupted, Partial, State, retry
 from repose.storage.transfer.stream import chunks, promptly
 from repose.terminal import bar
@@ -97,8 +98,7 @@ def _has_md5_of(found: dict[str, Any], path: Path) -> bool:
     md5 = re.fullmatch('"([0-9a-f]{32})"', found["ETag"])
     if md5 is None or found.get("ServerSideEncryption", "AES256") != "AES256" or "SSECustomerAlgorithm" in found:
         return True
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, lambda: hashlib.md5(usedforsecurity=False)).hexdigest() == md5[1]
+    return md5_of(path) == md5[1]
 
 
 def list_prefix(address: str, *, endpoint: str | None = None) -> Iterator[Object]:
