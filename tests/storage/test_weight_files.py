@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import tarfile
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from functools import partial
@@ -102,7 +103,9 @@ def test_a_cache_that_may_not_be_entered_is_named(repose, monkeypatch):
 def test_fetch_fetches_once_from_the_owner(repose, server, cache, monkeypatch):
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
     for _ in range(2):
-        out, err = repose("fetch", "alexnet")
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", "/proc/none")  # the other disks are read-only
+            out, err = repose("fetch", "alexnet")
         assert out == f"{cached('alexnet')}\n"
         assert f"alexnet: license BSD-3-Clause, SHA-256 {SHA256}\n" in err
     assert cached("alexnet").read_bytes() == BODY

@@ -112,12 +112,11 @@ def fetch_known(name: str, address: str | None = None, *, endpoint: str | None =
         ReposeError: there is no such network, or its file is missing, inaccessible or has another digest.
     """
     of, here = known(name), cached(name)
-    with temporary_folder() as folder:
-        if address is None and of.members and not is_current(here, of.sha256, None):
-            address = f"{folder}/{of.file}"
-            wheels.pack(of.url, of.members, Path(address))
-        path = fetch(address or of.url, here, sha256=of.sha256, endpoint=endpoint, limit=_LIMIT)
-    return _located(path, of.sha256)
+    if address is None and of.members and not is_current(here, of.sha256, None):
+        with temporary_folder() as folder:
+            wheels.pack(of.url, of.members, folder / of.file)
+            return fetch_known(name, str(folder / of.file))
+    return _located(fetch(address or of.url, here, sha256=of.sha256, endpoint=endpoint, limit=_LIMIT), of.sha256)
 
 
 def locate(address: str, sha256: str, *, endpoint: str | None = None) -> Path:
