@@ -2,7 +2,9 @@
 
 import os
 import subprocess
+from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -39,7 +41,7 @@ def test_a_defect_is_found(tmp_path, defect, monkeypatch):
     before, after = tmp_path / "before", tmp_path / "after"
     (before / "project").mkdir(parents=True)
     (before / "project" / "bad.py").write_text(PROGRAM.format(defect))
-    case = Case("bad", "bad", (), ("project/out",), before=before, seconds=1)
+    case = Case("bad", "bad", (), ("project/out",), before=before, seconds=6)
     case.lay(after)
     (after / "project" / "out").write_text("whole")
     case.after = snapshot(after)
@@ -113,6 +115,26 @@ def test_a_function_that_fails_is_found():
         for number in range(50)
     }
     assert found == {"", "IndexError"}
+
+
+def test_a_round_can_be_repeated_alone_and_the_results_of_the_others_stay(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # the module changes it
+    from faults.__main__ import _rounds
+
+    monkeypatch.setattr(page, "FOLDER", tmp_path)
+    monkeypatch.setattr(page, "commit", lambda: "abc")
+    monkeypatch.setitem(page.PARTS, "kills", 3)
+    ran = []
+
+    def run(_: Random, number: int, place: Path) -> rounds.Round:
+        ran.append(number)
+        return rounds.Round("case", "how", [])
+
+    for given in ({"rounds": None}, {"rounds": None}, {"first": 1, "rounds": 1}):
+        options = Namespace(**{"seed": 0, "first": 0} | given)
+        _rounds("kills", options, tmp_path, run, jobs=1)
+    assert ran == [0, 1, 2, 1]
+    assert [*page.read("kills")["rounds"]] == ["0", "1", "2"]
 
 
 def test_the_page_is_made_from_results():

@@ -26,13 +26,12 @@ def main(words: list[str] | None = None) -> None:
     """Run parts of the campaign, or write the page of what was run."""
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
     parser.add_argument("parts", nargs="+", choices=[*page.PARTS, "all", "page"], help="all: every part, then the page")
-    parser.add_argument("--rounds", type=int, help="of each part, instead of the campaign's own number")
+    parser.add_argument("--rounds", type=int, help="of each part, even those that have run; default: the others")
     parser.add_argument("--first", type=int, default=0, help="the number of the first round, or of the first input")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2, help="rounds at the same time; of s3, four times as many")
     parser.add_argument("--minutes", type=float, default=page.MINUTES, help="of each area of fuzz")
     parser.add_argument("--areas", nargs="+", help="of fuzz; default: all")
-    parser.add_argument("--again", action="store_true", help="repeat rounds that this commit has already run")
     options = parser.parse_args(words)
     parts = [*page.PARTS, "page"] if "all" in options.parts else list(dict.fromkeys(options.parts))
     if "disk" in parts and "FAULTS_OWN_MOUNTS" not in os.environ:  # so that no disk is left mounted
@@ -81,8 +80,8 @@ def _run_s3(options: argparse.Namespace) -> None:
 
 
 def _rounds(part: str, options: argparse.Namespace, folder: Path, run: DRAWN, jobs: int) -> None:
-    """Run those rounds of a part that this commit has not run yet, and keep each as it ends."""
-    results = page.Results.open(part, options.seed, options.again)
+    """Run the rounds of a part that are asked for, or that this commit has not run yet, and keep each as it ends."""
+    results = page.Results.open(part, options.seed)
     numbers = range(options.first, options.first + (options.rounds or page.PARTS[part]))
     began = time.monotonic()
 
@@ -97,7 +96,7 @@ def _rounds(part: str, options: argparse.Namespace, folder: Path, run: DRAWN, jo
         print(f"{part} {number}: {case}: {how}: {'; '.join(problems) or 'right'}", flush=True)
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(one, [number for number in numbers if number not in results]))
+        list(pool.map(one, [number for number in numbers if options.rounds or number not in results]))
     results.took(time.monotonic() - began)
 
 
@@ -105,7 +104,7 @@ def _run_fuzz(options: argparse.Namespace) -> None:
     from faults import fuzz
     from faults.targets import AREAS
 
-    results = page.Results.open("fuzz", options.seed, options.again)
+    results = page.Results.open("fuzz", options.seed)
     began = time.monotonic()
 
     def one(area: str) -> None:
@@ -116,13 +115,13 @@ def _run_fuzz(options: argparse.Namespace) -> None:
             f"{times} times, first input {found.number}: {found.target}: {found.words}"
             for found, times in done.problems.values()
         ]
-        results.add(
-            area, area, f"{done.inputs:,} inputs in {options.minutes:g} minutes for {', '.join(done.targets)}", problems
-        )
+        how = f"{done.inputs:,} inputs in {options.minutes:g} minutes for {', '.join(done.targets)}"
+        if not options.rounds:  # inputs that are repeated are not all of the area's
+            results.add(area, area, how, problems)
         print(f"fuzz {area}: {done.inputs:,} inputs; {'; '.join(problems) or 'right'}", flush=True)
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(one, [area for area in options.areas or AREAS if area not in results]))
+        list(pool.map(one, [area for area in options.areas or AREAS if options.rounds or area not in results]))
     results.took(time.monotonic() - began)
 
 

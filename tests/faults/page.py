@@ -63,10 +63,10 @@ class Results:
         self._lock = threading.Lock()
 
     @classmethod
-    def open(cls, part: str, seed: int, again: bool) -> "Results":
-        """The results of this commit so far, unless it is to run again or has uncommitted changes."""
+    def open(cls, part: str, seed: int) -> "Results":
+        """The results of this commit so far, unless there are uncommitted changes."""
         kept, now = read(part), commit()
-        if again or kept is None or (kept["commit"], kept["seed"]) != (now, seed) or now.endswith("-dirty"):
+        if kept is None or (kept["commit"], kept["seed"]) != (now, seed) or now.endswith("-dirty"):
             return cls(part, now, seed, {})
         return cls(part, now, seed, kept["rounds"], kept["seconds"])
 
