@@ -10,8 +10,8 @@ import shutil
 import sys
 import tarfile
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -248,28 +248,36 @@ def _unpack(project: Path) -> None:
 
 
 def _kubeflow(place: Path) -> Iterator[Case]:
-    """Two steps of a foreign project with a folder as remote, the run's record, and fetch."""
+    """The cases of `on_kubeflow` with a folder as remote."""
     flowers = foreign.flowers(place / "flowers")
     foreign.dvc(flowers, "remote", "add", "--default", "store", "../remote")
     foreign.dvc(flowers, "push", "--quiet")
-    image = Path(shutil.copytree(flowers, place / "image", symlinks=True))
+    make_image(flowers)
+    yield from on_kubeflow("PLACE/remote", lambda: (place / "artifacts" / "count" / "entry").read_text())
+
+
+def make_image(flowers: Path) -> None:
+    """Copy a project to `image` beside it, as an image has it: without data, cache and temporary files."""
+    image = Path(shutil.copytree(flowers, flowers.with_name("image"), symlinks=True))
     (image / "petals.csv").unlink()
-    shutil.rmtree(image / ".dvc" / "cache")
-    shutil.rmtree(image / ".dvc" / "tmp")
-    step: dict[str, Any] = {
-        "folder": "image",
-        "wraps": True,
-        "environment": {"REPOSE_RUN": "run-1"},
-        "works": ("remote/", "artifacts/"),
-    }
-    remote, artifacts = "PLACE/remote", Path("PLACE/artifacts")
-    words = steps.words("count", artifacts / "count", remote, ["made"])
-    yield Case("kfp step count", "repose.kubeflow.step", tuple(words), (), **step)
-    entry = (place / "artifacts" / "count" / "entry").read_text()
-    words = steps.words("judge", artifacts / "judge", remote, ["report_html", "score_json"], inputs=[entry])
-    yield Case("kfp step judge", "repose.kubeflow.step", tuple(words), (), **step)
-    words = steps.words("", artifacts / "record", remote, [], before=["run-record", "flowers", "dvc.yaml"])
-    yield Case("kfp record", "repose.kubeflow.record", tuple(words), (), **step)
-    words, outs = ("kfp", "fetch", "run-1", "--remote", remote), ("dvc.lock", "params.yaml", "score.json")
-    outs = tuple(f"flowers/{out}" for out in outs)
+    for folder in ("cache", "tmp"):
+        shutil.rmtree(image / ".dvc" / folder, ignore_errors=True)
+
+
+def on_kubeflow(remote: str, entry: Callable[[], str], endpoint: str = "") -> Iterator[Case]:
+    """Two steps of a foreign project, the run's record, and fetch; `entry` tells the ID of the first step's entry."""
+
+    def step(name: str, outputs: Sequence[str], **given: Sequence[str]) -> Case:
+        words = steps.words(name, Path("PLACE/artifacts", name), remote, outputs, endpoint=endpoint, **given)
+        return Case(
+            f"kfp step {name}", "repose.kubeflow.step", tuple(words), (), "image", {"REPOSE_RUN": "run-1"},
+            works=("remote/", "artifacts/"), wraps=True,
+        )  # fmt: skip
+
+    yield step("count", ["made"])
+    yield step("judge", ["report_html", "score_json"], inputs=[entry()])
+    record = step("", [], before=["run-record", "flowers", "dvc.yaml"])
+    yield replace(record, name="kfp record", module="repose.kubeflow.record")
+    words = ("kfp", "fetch", "run-1", "--remote", remote, *(["--endpoint", endpoint] if endpoint else []))
+    outs = ("flowers/dvc.lock", "flowers/params.yaml", "flowers/score.json")
     yield Case("kfp fetch", "repose.cli", words, outs, "flowers", works=("flowers/.dvc/",))

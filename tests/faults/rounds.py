@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -55,14 +56,7 @@ def strike(cases: Sequence[Case], random: Random, number: int, place: Path, by: 
     return Round(case.name, ", ".join(how) + (", over earlier outputs" if with_earlier else ""), problems)
 
 
-def kill(cases: Sequence[Case], random: Random, number: int, place: Path) -> Round:
-    """SIGKILL."""
-    return strike(cases, random, number, place, signal.SIGKILL)
-
-
-def terminate(cases: Sequence[Case], random: Random, number: int, place: Path) -> Round:
-    """SIGTERM."""
-    return strike(cases, random, number, place, signal.SIGTERM)
+kill, terminate = partial(strike, by=signal.SIGKILL), partial(strike, by=signal.SIGTERM)
 
 
 def _strike_once(case: Case, random: Random, place: Path, log: Path, by: signal.Signals) -> tuple[str, Ended]:

@@ -14,11 +14,10 @@ from random import Random
 from typing import NamedTuple
 
 import foreign
-import steps
 import yaml
 
 import tiny
-from faults.cases import Case, Snapshot, below, differences, lasting, photos, snapshot, zip_of
+from faults.cases import Case, Snapshot, below, differences, lasting, make_image, on_kubeflow, photos, snapshot, zip_of
 from faults.rounds import Round
 from faulty_proxy import Fault
 from s3_storage import Storage
@@ -85,7 +84,8 @@ def bucket(server: str, place: Path, case: Case, stock: Stock) -> Iterator[Bucke
 def prepare(folder: Path, server: str) -> Iterator[Prepared]:
     """Run every case once, undisturbed: downloads, then Kubeflow's steps, each on what the one before left in the bucket."""
     before = folder / "store"
-    _write(before)
+    (before / "project").mkdir(parents=True)
+    make_image(foreign.flowers(before / "flowers"))
     few, packed = photos(3), zip_of(photos(30))
     for name, stock, origin in (
         ("download (S3 prefix)", {f"in/{name}": body for name, body in few.items()}, "s3://BUCKET/in/"),
@@ -101,55 +101,18 @@ def prepare(folder: Path, server: str) -> Iterator[Prepared]:
         yield _undisturbed(case, stock, server, folder)[0]
     petals = b"1\n2\n3\n"
     stock = {_key(hashlib.md5(petals, usedforsecurity=False).hexdigest()): petals}
-    for make in _KUBEFLOW:
-        done, stock = _undisturbed(make(before, stock), stock, server, folder)
+
+    def entry() -> str:
+        return next(Path(key).stem for key in stock if key.startswith("steps/kubeflow/entries/"))
+
+    for case in on_kubeflow("s3://BUCKET/steps", entry, "ENDPOINT"):
+        case.before = before
+        done, stock = _undisturbed(case, stock, server, folder)
         yield done
-
-
-def _step(before: Path, name: str, module: str, words: Sequence[str]) -> Case:
-    environment = {"REPOSE_RUN": "run-1"}
-    return Case(name, module, tuple(words), (), "image", environment, works=("artifacts/",), before=before)
-
-
-def _count(before: Path, _: Stock) -> Case:
-    words = steps.words("count", _ARTIFACTS, _REMOTE, ["made"], endpoint="ENDPOINT")
-    return _step(before, "kfp step count", "repose.kubeflow.step", words)
-
-
-def _judge(before: Path, stock: Stock) -> Case:
-    entry = next(Path(key).stem for key in stock if key.startswith("steps/kubeflow/entries/"))
-    outputs = ["report_html", "score_json"]
-    words = steps.words("judge", _ARTIFACTS, _REMOTE, outputs, inputs=[entry], endpoint="ENDPOINT")
-    return _step(before, "kfp step judge", "repose.kubeflow.step", words)
-
-
-def _record(before: Path, _: Stock) -> Case:
-    named = ["run-record", "flowers", "dvc.yaml"]
-    words = steps.words("", _ARTIFACTS, _REMOTE, [], before=named, endpoint="ENDPOINT")
-    return _step(before, "kfp record", "repose.kubeflow.record", words)
-
-
-def _fetch(before: Path, _: Stock) -> Case:
-    words = ("kfp", "fetch", "run-1", "--remote", _REMOTE, "--endpoint", "ENDPOINT")
-    outs = ("flowers/dvc.lock", "flowers/params.yaml", "flowers/score.json")
-    return Case("kfp fetch", "repose.cli", words, outs, "flowers", works=("flowers/.dvc/",), before=before)
-
-
-_REMOTE, _ARTIFACTS = "s3://BUCKET/steps", Path("PLACE/artifacts")
-_KUBEFLOW = (_count, _judge, _record, _fetch)
 
 
 def _key(md5: str) -> str:
     return f"steps/files/md5/{md5[:2]}/{md5[2:]}"
-
-
-def _write(before: Path) -> None:
-    (before / "project").mkdir(parents=True)
-    flowers = foreign.flowers(before / "flowers")
-    image = Path(shutil.copytree(flowers, before / "image", symlinks=True))
-    (image / "petals.csv").unlink()
-    for folder in (image / ".dvc" / "cache", image / ".dvc" / "tmp", flowers / ".dvc" / "tmp"):
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _undisturbed(case: Case, stock: Stock, server: str, folder: Path) -> tuple[Prepared, Stock]:

@@ -88,19 +88,12 @@ def params(folder: Path) -> Iterator[Target]:
 
 def _build(values: dict[str, Any]) -> None:
     """Read every block that the stages read."""
-    from repose import systems, training
+    from repose import systems
     from repose.config import block
-    from repose.evaluation.settings import EvaluateSettings
-    from repose.report.gates import GatesSettings
     from repose.report.tables.settings import TableSettings
-    from repose.stages import card, download, keypoints, posemaps, report, split, validate
+    from test_config import STAGES
 
-    kinds: dict[str, type] = {
-        "download": download.DownloadSettings, "validate": validate.ValidateSettings, "keypoints": keypoints.KeypointsSettings,
-        "posemaps": posemaps.PosemapsSettings, "split": split.SplitSettings, "train": training.TrainSettings,
-        "evaluate": EvaluateSettings, "report": report.ReportSettings, "gates": GatesSettings, "card": card.CardSettings,
-        "table": TableSettings,
-    }  # fmt: skip
+    kinds = STAGES | {"table": TableSettings}
     problem = None
     for name in kinds.keys() & values.keys():
         try:
