@@ -104,7 +104,7 @@ def test_a_pipeline_below_the_top_of_the_repository(project, compare, monkeypatc
     monkeypatch.chdir(below)
     commit(0.5)
     assert "| 0.5 | 0.5 |" in compare("HEAD", code=1)[0]  # below its limit on both sides
-    assert "The revision old " in compare("old", code=2)[1]
+    assert "Git cannot read metrics.json of the revision old " in compare("old", code=2)[1]
 
 
 def test_two_files_need_no_git_and_no_pipeline(tmp_path, compare, monkeypatch):
@@ -135,6 +135,7 @@ def test_reports_are_written_and_one_that_cannot_be_written_is_no_regression(pro
     (("nowhere",), "There is no file and no git revision 'nowhere' here. Fetch it (`git fetch origin`), or give another one"),
     (("--", "--all"), "There is no file and no git revision '--all' here."),
     (("old", "folder.json"), "folder.json cannot be read: Is a directory. Run `dvc repro`, or give another file or a git"),
+    (("old", f"{'long' * 70}.json"), ".json cannot be read: File name too long. Run `dvc repro`, or give another file"),
     (("old", "other.json"), 'have different protocols: size is "128x88" in BASE and "256x176" in HEAD'),
     (("old", "--base-pairs", "a.csv"), "Give both of --base-pairs and --head-pairs, or neither."),
     (("old", "--base-pairs", "a.csv", "--head-pairs", "a.csv"), "There is no a.csv. Run the stage that writes it"),
@@ -154,8 +155,20 @@ def test_a_revision_without_scores_is_told(project, compare):
     git("rm", "--quiet", "metrics.json")
     git("commit", "--quiet", "--message", "none")
     _, err = compare("main", "old", code=2)
-    assert f"The revision main ({git('rev-parse', 'main')[:10]}) has no metrics.json, so it has no scores." in err
+    assert (
+        f"Git cannot read metrics.json of the revision main ({git('rev-parse', 'main')[:10]}): fatal: path 'metr" in err
+    )
     assert "metrics.json cannot be read: No such file or directory. Run `dvc repro`" in compare("old", code=2)[1]
+
+
+def test_a_revision_whose_scores_were_not_cloned_is_told(project, compare, monkeypatch):
+    git("config", "uploadpack.allowFilter", "true")
+    git("clone", "--quiet", "--filter=blob:none", "--no-checkout", project.as_uri(), "clone")
+    shutil.copy("params.yaml", "clone")
+    shutil.copy("dvc.yaml", "clone")
+    shutil.move(".git", "elsewhere")
+    monkeypatch.chdir("clone")
+    assert re.search(r"Git cannot read metrics\.json of the revision main \(\w+\): fatal: ", compare("main", code=2)[1])
 
 
 def test_a_folder_that_is_no_repository_and_a_machine_without_git_are_told(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The scores of one side of a comparison, read from a file that evaluate wrote or from a git revision."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -31,14 +32,15 @@ def read_side(side: str | None) -> Record:
     """
     if side is None:
         return read_file(_metrics())
-    path = Path(side)
-    if path.is_file() or path.suffix == ".json":
-        return read_file(path)
+    # Path.is_file raises an error if the name is too long or its folder cannot be searched
+    if os.path.isfile(side) or side.endswith(".json"):  # noqa: PTH113
+        return read_file(Path(side))
     commit, metrics = _commit(side), _metrics()
     content = _git("show", f"{commit}:./{metrics.as_posix()}")
     if content.returncode:
+        said = " ".join(content.stderr.decode(errors="replace").split())
         raise ReposeError(
-            f"The revision {side} ({commit[:10]}) has no {metrics}, so it has no scores. Give a later one, or a file."
+            f"Git cannot read {metrics} of the revision {side} ({commit[:10]}): {said}. Give a later one, or a file."
         )
     return parsed(content.stdout, f"{side} ({commit[:10]})")
 
