@@ -30,6 +30,7 @@ from made_results import (
 )
 from PIL import Image
 
+from repose.data.shards import INDEX_COLUMNS
 from repose.errors import ReposeError
 from repose.metrics.bootstrap import resampled_means
 from repose.report.published import read_published
@@ -261,6 +262,8 @@ OTHER_PAIRS = r"fashion/paper-m is not comparable with .*: their pairs differ\. 
      r"fashion/attend is not comparable with .*: its ssim/pg2 is .*'f'.*, not "),
     ("street/attend", in_facts(split="patn"), "street/attend is not comparable with .*/baselines: its split is patn, not "),
     ("fashion/paper-m", in_pairs(lambda pairs: pairs.iloc[::-1]), OTHER_PAIRS),
+    ("fashion/attend/generated/attend", lambda folder: (folder / "generated.csv").write_text(",".join(INDEX_COLUMNS)),
+     r"attend lacks the image of 3 pair\(s\), such as a0\.jpg--b0\.jpg\.png\. Run `dvc repro evaluate`"),
 ])  # fmt: skip
 def test_rows_that_cannot_stand_side_by_side_are_refused(results, folder, change, message):
     change(results / folder)

@@ -10,8 +10,8 @@ import pandas as pd
 from repose.data.images import decode, encode_png
 from repose.data.pictures import grid
 from repose.data.records import read_table, write_table
-from repose.data.shards import INDEX_COLUMNS, ShardReader, ShardWriter, index_table
-from repose.evaluation.results import EXAMPLES, image_name
+from repose.data.shards import ShardReader, ShardWriter, index_table
+from repose.evaluation.results import EXAMPLES, image_name, read_generated
 
 _MIN_COLUMN = 88  # minimum px of a column, so that its title fits
 
@@ -58,9 +58,8 @@ def figure(examples: Sequence[Example], generated: Mapping[str, Path]) -> np.nda
     Raises:
         ReposeError: an image is missing or damaged.
     """
-    made = {
-        name: ShardReader(path, read_table(path / "generated.csv", INDEX_COLUMNS)) for name, path in generated.items()
-    }
+    pairs = [example[:2] for example in examples]
+    made = {name: read_generated(path, pairs) for name, path in generated.items()}
     sources = max(len(example.shown) for example in examples) - 2
     given, rows = [*(f"source {number + 1}" for number in range(sources)), "target pose", "target"], []
     for source, target, shown in examples:

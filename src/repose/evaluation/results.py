@@ -3,15 +3,15 @@
 A folder of results has pairs.csv, facts.json and generated/SYSTEM/; that of the baselines has examples/ instead of the last.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from repose.data.records import OCCLUSION, read_json
-from repose.data.shards import INDEX_COLUMNS
+from repose.data.records import OCCLUSION, read_json, read_table
+from repose.data.shards import INDEX_COLUMNS, ShardReader
 from repose.errors import ReposeError
 from repose.metrics.by_pair import read_pairs
 from repose.metrics.provenance import SCHEMA, Better
@@ -40,6 +40,20 @@ class Result(NamedTuple):
 def image_name(source: str, target: str) -> str:
     """Return the file name of a system's image of a pair."""
     return f"{source}--{target}.png"
+
+
+def read_generated(folder: Path, pairs: Iterable[Sequence[str]]) -> ShardReader:
+    """Return a system's images, by `image_name`, from the folder that evaluate wrote.
+
+    Raises:
+        ReposeError: the table of the images is missing or damaged, or lacks one of the pairs (source, target).
+    """
+    images = ShardReader(folder, read_table(folder / "generated.csv", INDEX_COLUMNS))
+    if missing := [name for pair in pairs if (name := image_name(*pair)) not in images]:
+        raise ReposeError(
+            f"{folder} lacks the image of {len(missing):,} pair(s), such as {missing[0]}. Run `dvc repro evaluate`."
+        )
+    return images
 
 
 def with_one_source(system: str) -> str:

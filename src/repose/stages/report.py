@@ -12,10 +12,9 @@ from pydantic import Field, NonNegativeInt, PositiveInt
 
 from repose.config import settings
 from repose.data.photos import Photos
-from repose.data.records import IMAGES, ITEMS, part_names, read_parts, read_table
-from repose.data.shards import INDEX_COLUMNS, ShardReader
+from repose.data.records import IMAGES, ITEMS, PAIRS, part_names, read_parts, read_table
 from repose.errors import ReposeError
-from repose.evaluation.results import drawn, image_name, spread
+from repose.evaluation.results import drawn, read_generated, spread
 from repose.generate import jobs_of_pairs
 from repose.report.gates import GatesSettings
 from repose.report.page import Artist, Content, page
@@ -84,26 +83,16 @@ def run(
 def _artist(folders: Folders, scores: Scores, items: pd.DataFrame, quality: int) -> Artist:
     photos = Photos(images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps)
     table = read_parts(folders.images, part_names(folders.images), "images.csv", IMAGES)
-    systems = [row for row in scores.means if (folders.results / "generated" / row).is_dir()]
+    pairs, generated = scores.pairs[list(PAIRS)].to_numpy().tolist(), folders.results / "generated"
     return Artist(
         photos,
-        {system: _generated(folders.results / "generated" / system, scores.pairs) for system in systems},
+        {row: read_generated(generated / row, pairs) for row in scores.means if (generated / row).is_dir()},
         scores.pairs,
         jobs_of_pairs(scores.pairs, items, int(scores.pairs["sources"].max())),
         dict(zip(table["name"], table["view"], strict=True)),
         dict(zip(items["name"], items["item"], strict=True)),
         quality,
     )
-
-
-def _generated(folder: Path, pairs: pd.DataFrame) -> ShardReader:
-    images = ShardReader(folder, read_table(folder / "generated.csv", INDEX_COLUMNS))
-    wanted = [image_name(source, target) for source, target in zip(pairs["from"], pairs["to"], strict=True)]
-    if missing := [name for name in wanted if name not in images]:
-        raise ReposeError(
-            f"{folder} lacks the image of {len(missing):,} pair(s), such as {missing[0]}. Run `dvc repro evaluate`."
-        )
-    return images
 
 
 def _check_known(pairs: pd.DataFrame, items: pd.DataFrame, folders: Folders) -> None:
