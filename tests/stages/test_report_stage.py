@@ -210,7 +210,9 @@ def test_an_altered_run_tells_what_is_not_known_what_failed_and_where_training_s
     path = folder / "runs" / "attend" / "run.json"
     init = {"sha256": "ab" * 32, "system": "paper-m", "step": 1500, "networks": ["generator"]}
     write_json(path, read_json(path) | {"init": init, "extended": [{"step": 400, "planned": 800}]})
+    _replaced("1200,", "1234567,")(folder / "runs" / "attend" / "history.csv")
     page = parsed(reported(data, folder, tmp_path / "report"))
+    assert "1234567" in said(section(page, "curves")).split()
     kinds, unknown = section(page, "kinds"), int((hides & (pairs["system"] == "attend")).sum())
     assert said(rows_of(every(kinds, "table")[2])["unknown"][0]) == str(unknown)
     assert f"The hidden share is known for {20 - unknown} of the 20 pairs." in said(kinds)
@@ -312,7 +314,8 @@ def _replaced(old: str, new: str) -> Callable[[Path], Any]:
     ("results/pairs.csv", _replaced(".jpg", ".jpeg"), "has 8 photo.* that .*items.csv lacks"),
     ("results/generated/attend/generated.csv", _replaced("--", "-"), r"attend lacks the image of 20 pair\(s\), such as"),
     ("runs/attend/run.json", _without("images"), r"run\.json lacks images: another version .* Train attend again"),
-    ("runs/attend/model.safetensors", Path.unlink, r"There is no .*model\.safetensors\. Run `dvc repro train@attend`"),
+    ("runs/attend/model.safetensors", Path.unlink, r"model\.safetensors cannot be read: No such file .* train@attend`"),
+    ("runs/attend/history.csv", lambda path: (path.unlink(), path.mkdir()), r"history\.csv cannot be read: Is a directory"),
     ("runs/attend/history.csv", _replaced("0.25", "much"), r"history\.csv is damaged .* train attend again"),
     ("reports/split/validation.json", _without("counts"), r"lacks counts: another version .*Run `dvc repro split` again"),
 ])  # fmt: skip

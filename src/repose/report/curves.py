@@ -40,7 +40,7 @@ def chart(name: str, x: Sequence[float | None], y: Sequence[float | None]) -> st
         f'aria-label="{name}: {summary}" fill="currentColor" font-size="11">'
         f'<text x="{_EDGE}" y="14" font-weight="bold">{name}</text>'
         f'<text x="{_WIDTH - _EDGE}" y="14" text-anchor="end">{summary}</text>'
-        f'<text x="{_EDGE}" y="{_HEIGHT - 8}">{left:g}</text>'
-        f'<text x="{_WIDTH - _EDGE}" y="{_HEIGHT - 8}" text-anchor="end">{right:g}</text>'
+        f'<text x="{_EDGE}" y="{_HEIGHT - 8}">{left:.10g}</text>'
+        f'<text x="{_WIDTH - _EDGE}" y="{_HEIGHT - 8}" text-anchor="end">{right:.10g}</text>'
         f'<polyline points="{line}" fill="none" stroke="{_LINE}" stroke-width="1.5"/></svg>'
     )

@@ -35,8 +35,10 @@ def read_training(run: Path) -> Training:
     try:
         size, text = model.stat().st_size, within_limit(history, "table").read_text("utf-8")
         return Training(run.name, record, size, charts(text))
-    except FileNotFoundError as error:
-        raise ReposeError(f"There is no {error.filename}. Run `dvc repro train@{run.name}`, or `dvc pull`.") from None
+    except OSError as error:
+        raise ReposeError(
+            f"{error.filename} cannot be read: {error.strerror}. Run `dvc repro train@{run.name}`, or `dvc pull`."
+        ) from None
     except (ValueError, csv.Error) as error:
         raise ReposeError(
             f"{history} is damaged ({error}). Restore it (`dvc checkout`) or train {run.name} again."
