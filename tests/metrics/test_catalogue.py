@@ -12,13 +12,12 @@ from fakes import Means, load_means
 from repose.errors import ReposeError
 from repose.metrics import catalogue
 from repose.metrics.catalogue import Batch, Metric, OfPairs, RealPhotos, Task, parsed, prepare
-from repose.metrics.frechet import FeatureStatistics, frechet_distance
-from repose.metrics.inception_score import InceptionScore
 from repose.metrics.mask_ssim import mask_ssim, pose_mask
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import nearest
 from repose.metrics.ssim import ssim
 from repose.storage.networks import Networks, Weights
+from together import distance, inception_score
 
 COUNT, HEIGHT, WIDTH = 23, 60, 52
 RANDOM = np.random.default_rng(4)
@@ -27,12 +26,6 @@ GENERATED = (TARGET.float() + torch.from_numpy(RANDOM.normal(0, 60, TARGET.shape
 KEYPOINTS = RANDOM.uniform(-5, 65, (COUNT, 18, 2)).astype(np.float32)
 ITEMS = [f"item {number % 5}" for number in range(COUNT)]
 REAL = {"train": TARGET.flip(0).roll(3, 1)[:17], "test": TARGET[:19]}
-
-
-def inception_score(logits: Tensor) -> tuple[float, float]:
-    whole = InceptionScore(len(logits), "tf-2015")
-    whole.update(logits)
-    return whole.score()
 
 
 class Lightness:
@@ -128,10 +121,8 @@ def test_mask_is_sees_the_targets_figure_alone():
 ])  # fmt: skip
 def test_the_distance_is_to_the_part_of_the_split_that_it_names(name, part, photos):
     found, metric = scored(name)
-    sets = FeatureStatistics("generated"), FeatureStatistics("real")
-    for statistics, images in zip(sets, (GENERATED, REAL[part]), strict=True):
-        statistics.update(Means().features(images))
-    assert found == pytest.approx({"": frechet_distance(*sets)}, rel=1e-9)
+    expected = distance(Means().features(GENERATED), Means().features(REAL[part]))
+    assert found == pytest.approx({"": expected}, rel=1e-9)
     assert metric.record == {"better": "lower", "networks": {"means": "f" * 64}, "real": part, "photos": photos}
 
 

@@ -3,7 +3,8 @@ import pytest
 from scipy.linalg import sqrtm
 
 from repose.errors import ReposeError
-from repose.metrics.frechet import FeatureStatistics, frechet_distance
+from repose.metrics.frechet import frechet_distance
+from together import distance, statistics
 
 pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
@@ -12,17 +13,6 @@ def features(count, size, seed, shift=0.0):
     """Correlated numbers of scales apart."""
     random = np.random.default_rng(seed)
     return random.normal(0, 1, (count, size)) @ random.normal(0, 1, (size, size)) * random.uniform(0.1, 3, size) + shift
-
-
-def statistics(numbers, name="the set", batch=1000):
-    found = FeatureStatistics(name)
-    for first in range(0, max(len(numbers), 1), batch):
-        found.update(numbers[first : first + batch])
-    return found
-
-
-def distance(generated, real):
-    return frechet_distance(statistics(generated), statistics(real))
 
 
 def by_numpy(generated, real, trace_of_root):

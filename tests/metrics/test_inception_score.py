@@ -2,16 +2,10 @@ import numpy as np
 import pytest
 
 from repose.errors import ReposeError
-from repose.metrics.inception_score import INCEPTION_PROTOCOLS, InceptionScore
+from repose.metrics.inception_score import INCEPTION_PROTOCOLS
+from together import inception_score
 
 pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
-
-
-def inception_score(numbers, protocol, batch=1000):
-    whole = InceptionScore(len(numbers), protocol)
-    for first in range(0, len(numbers), batch):
-        whole.update(numbers[first : first + batch])
-    return whole.score()
 
 
 def logits(count, classes, seed=0):
@@ -44,8 +38,8 @@ def test_equals_the_definition_with_batches_of_any_size(count, classes, batch, p
 
 def test_bad_input_is_rejected():
     with pytest.raises(ReposeError, match="of 10 splits needs at least as many images, but there are 9"):
-        inception_score(logits(9, 5), "tf-2015")
+        inception_score(logits(9, 5))
     wrong = logits(20, 4)
     wrong[[5, 9], 2] = np.nan
     with pytest.raises(ReposeError, match=r"logits: 2 of 20 rows have a NaN or an infinity, the first is row 5 "):
-        inception_score(wrong, "tf-2015")
+        inception_score(wrong)

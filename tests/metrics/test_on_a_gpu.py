@@ -3,30 +3,16 @@
 import pytest
 import torch
 
-from repose.metrics.frechet import FeatureStatistics, frechet_distance
-from repose.metrics.inception_score import InceptionScore
 from repose.metrics.mask_ssim import mask_ssim
 from repose.metrics.psnr import psnr
 from repose.metrics.retrieval import nearest
 from repose.metrics.ssim import SSIM_PROTOCOLS, ssim
+from together import distance, inception_score
 
 RANDOM = torch.Generator().manual_seed(0)
 IMAGES, OTHERS = torch.randint(0, 256, (2, 70, 3, 128, 64), generator=RANDOM, dtype=torch.uint8)
 KEYPOINTS = torch.rand(70, 18, 2, generator=RANDOM) * torch.tensor([64, 128])
 FEATURES, PHOTOS = torch.randn(2, 300, 64, generator=RANDOM)
-
-
-def distance(generated, real):
-    sets = FeatureStatistics("generated"), FeatureStatistics("real")
-    sets[0].update(generated)
-    sets[1].update(real)
-    return frechet_distance(*sets)
-
-
-def inception_score(logits):
-    whole = InceptionScore(len(logits), "tf-2015")
-    whole.update(logits)
-    return whole.score()
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

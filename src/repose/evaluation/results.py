@@ -98,7 +98,8 @@ def read_result(folder: Path) -> Result:
 
 def spread(pairs: int, most: int) -> list[int]:
     """Return the positions of at most `most` pairs, evenly spread over all."""
-    return list(dict.fromkeys(np.linspace(0, pairs - 1, min(most, pairs)).round().astype(int).tolist()))
+    places: list[int] = np.linspace(0, pairs - 1, min(most, pairs)).round().astype(int).tolist()
+    return places
 
 
 def drawn(pairs: int, most: int, seed: int, without: list[int]) -> list[int]:

@@ -59,18 +59,11 @@ def frechet_distance(generated: FeatureStatistics, real: FeatureStatistics) -> f
     """Return the distance of two sets, which is at least 0. Raises a ReposeError if one has fewer than two images."""
     (mean, first), (other_mean, second) = generated.moments(), real.moments()
     shift, second = mean - other_mean.to(mean.device), second.to(mean.device)
-    spread = first.trace() + second.trace() - 2 * _trace_of_root(first, second)
+    # The trace of (S1 S2)^(1/2) is the sum of the singular values of R1^T R2, where S = R R^T. Their squares are the
+    # eigenvalues of S1 S2. Taking a root of the product would lose half of the digits, and the root is complex if rounding
+    # makes an eigenvalue negative, as with fewer images than features.
+    spread = first.trace() + second.trace() - 2 * torch.linalg.svdvals(_root(first).T @ _root(second)).sum()
     return max(0.0, float(shift.square().sum() + spread))
-
-
-def _trace_of_root(first: Tensor, second: Tensor) -> Tensor:
-    """Return the trace of (S1 S2)^(1/2): the sum of the singular values of R1^T R2, where S = R R^T.
-
-    The eigenvalues of S1 S2 are their squares. Taking a root of the product would lose half of the digits, and the root is
-    complex if rounding makes an eigenvalue negative, as with fewer images than features.
-    """
-    product: Tensor = _root(first).T @ _root(second)
-    return torch.linalg.svdvals(product).sum()
 
 
 def _root(covariance: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 Always give the network's name, the number of real photos and the score by chance with a score.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -39,7 +40,5 @@ def nearest(generated: Tensor | np.ndarray, real: Tensor | np.ndarray) -> Tensor
 
 def retrieval_chance(generated_items: Sequence[str] | np.ndarray, real_items: Sequence[str] | np.ndarray) -> np.ndarray:
     """Return the probability that a photo drawn from the real ones is of each generated image's item: (B,) float64."""
-    items, counts = np.unique(np.asarray(real_items), return_counts=True)
-    wanted = np.asarray(generated_items)
-    place = np.searchsorted(items, wanted).clip(max=len(items) - 1)
-    return np.where(items[place] == wanted, counts[place], 0) / len(real_items)
+    photos = Counter(real_items)
+    return np.array([photos[item] for item in generated_items]) / len(real_items)

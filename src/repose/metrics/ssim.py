@@ -64,19 +64,15 @@ def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: 
     images, targets = (_bordered(some, borders, protocol) for some in image_pairs(generated, target))
     count, channels, height, width = images.shape
     if min(height, width) < chosen.window:
+        possible = [name for name, other in SSIM_PROTOCOLS.items() if other.window <= min(height, width)]
         raise ReposeError(
             f"SSIM under the protocol {protocol!r} has a window of {chosen.window}x{chosen.window} px, but the images "
             f"are {width}x{height} (width x height). Choose another protocol or a larger working size; possible at this "
-            f"size: {', '.join(ssim_protocols_for(height, width)) or 'none'}."
+            f"size: {', '.join(possible) or 'none'}."
         )
     levels = _data_range(images, chosen)  # (B,)
     scores = _of_planes(images.flatten(0, 1), targets.flatten(0, 1), levels.repeat_interleave(channels), chosen)
     return torch.where(levels > 0, scores.view(count, channels).mean(1), 0.0)
-
-
-def ssim_protocols_for(height: int, width: int) -> list[str]:
-    """Return the names of the protocols whose window fits an image of this size."""
-    return [name for name, protocol in SSIM_PROTOCOLS.items() if protocol.window <= min(height, width)]
 
 
 def split_protocol(name: str) -> tuple[str, list[tuple[str, int]]]:
@@ -123,16 +119,13 @@ def _data_range(images: Tensor, protocol: SsimProtocol) -> Tensor:
 
 def _of_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: SsimProtocol) -> Tensor:
     """SSIM of (n, H, W) uint8 planes with their ranges (n,): (n,) float64."""
-    n, height, width = generated.shape
+    height, width = generated.shape[1:]
     pixels = _PIXELS_AT_ONCE.get(generated.device.type, _PIXELS_AT_ONCE["cuda"])
     if generated.device.type == "cpu":
         pixels *= torch.get_num_threads()
     planes = max(1, pixels // (height * width))
-    scores = torch.empty(n, dtype=torch.float64, device=generated.device)
-    for first in range(0, n, planes):
-        part = slice(first, first + planes)
-        scores[part] = _of_cached_planes(generated[part], target[part], levels[part, None, None], protocol)
-    return scores
+    parts = zip(generated.split(planes), target.split(planes), levels[:, None, None].split(planes), strict=True)
+    return torch.cat([_of_cached_planes(*part, protocol) for part in parts])
 
 
 def _of_cached_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: SsimProtocol) -> Tensor:
