@@ -98,7 +98,7 @@ def _score_rows(content: Content) -> list[Row]:
             value, decimals, under = own[metric], _decimals(column), []
             if metric in found and math.isfinite(value):
                 under.append(f"{found[metric][row].low:.{decimals}f} to {found[metric][row].high:.{decimals}f}")
-            if (count := scores.counts[row].get(metric, len(scores.pairs))) != len(scores.pairs):
+            if metric in found and (count := int(np.isfinite(scores.by_pair[metric][row]).sum())) < len(scores.pairs):
                 under.append(f"of {count:,} pairs")
             best = value == _best(column, scores.better[metric])
             cells.append(Cell(_text(value, decimals), ", ".join(under), best))

@@ -30,7 +30,6 @@ class Scores(NamedTuple):
     protocol: dict[str, Any]
     better: dict[str, Better]  # by metric, in the order of the files
     means: dict[str, dict[str, float]]  # by row, then by metric; NaN if there is none
-    counts: dict[str, dict[str, int]]  # by row, then by metric: the number of pairs, if recorded
     pairs: pd.DataFrame  # from, to, occlusion (NaN if unknown), sources (the largest number of any row)
     by_pair: dict[str, dict[str, np.ndarray]]  # by metric, then by row: (pairs,) float64, NaN if a pair has none
 
@@ -71,10 +70,6 @@ def read_scores(metrics: Path, pairs: Path) -> Scores:
         {name: record.metrics[name]["better"] for name in names},
         {
             row: {name: np.nan if (value := of.get(name)) is None else value for name in names}
-            for row, of in found.items()
-        },
-        {
-            row: {name: int(count) for name in names if (count := of.get(f"{name} pairs")) is not None}
             for row, of in found.items()
         },
         first[[*PAIRS, OCCLUSION]].assign(sources=sources.astype(np.int64)),

@@ -24,7 +24,7 @@ GAINS = (
 def page(comparisons: list[Comparison], printed: Published, settings: TableSettings) -> str:
     """The whole page as Markdown."""
     parts = [_part(comparison, printed, settings) for comparison in comparisons]
-    return render("table.md.jinja", settings=settings, printed=printed, parts=parts)
+    return render("table.md.jinja", settings=settings, printed=printed, parts=parts, table=table_text.markdown)
 
 
 def _part(comparison: Comparison, printed: Published, settings: TableSettings) -> dict[str, Any]:

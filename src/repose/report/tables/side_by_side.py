@@ -82,14 +82,13 @@ def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
     folder = results / data
     baselines = read_result(folder / BASELINES)
     trained = {name: read_result(folder / name) for name in settings.systems if (folder / name).is_dir()}
-    measured = set[str]().union(*map(_scored, [baselines, *trained.values()]))
+    measured = {name for result in (baselines, *trained.values()) for name in _scored(result)}
     metrics = [name for name in settings.columns if name in measured or name in settings.metrics]
     records = _records(baselines, folder / BASELINES, metrics)
     untrained = list(dict.fromkeys(baselines.pairs["system"]))
     first = baselines.pairs[baselines.pairs["system"] == untrained[0]]
     for name, result in trained.items():
-        _check_equal_footing(baselines, result, folder / name, metrics)
-        _check_same_pairs(first, result, folder / name)
+        _check_equal_footing(baselines, first, result, folder / name, metrics)
     pairs = pd.concat([baselines.pairs, *(result.pairs for result in trained.values())])
     scores = {  # NaN for a metric over all images together
         str(row): own.reindex(columns=metrics).to_numpy(np.float64) for row, own in pairs.groupby("system", sort=False)
@@ -105,15 +104,15 @@ def compare(results: Path, data: str, settings: TableSettings) -> Comparison:
     return Comparison(data, settings.data_sets[data], facts, records, lines, contrasts)
 
 
-def _scored(result: Result) -> set[str]:
+def _scored(result: Result) -> list[str]:
     """The metrics that evaluate scored, per pair or over all images together."""
     together = {name for row in result.facts["scores"].values() for name in row}
-    return {name for name in result.facts["metrics"] if name in result.pairs or name in together}
+    return [name for name in result.facts["metrics"] if name in result.pairs or name in together]
 
 
 def _records(result: Result, folder: Path, metrics: Sequence[str]) -> dict[str, dict[str, Any]]:
     """The provenance of each column."""
-    scored = [name for name in result.facts["metrics"] if name in _scored(result)]
+    scored = _scored(result)
     if missing := [name for name in metrics if name not in scored]:
         raise ReposeError(
             f"{folder} has no {', '.join(missing)}; it has {', '.join(scored)}. Change table.metrics, or add them to "
@@ -122,8 +121,13 @@ def _records(result: Result, folder: Path, metrics: Sequence[str]) -> dict[str, 
     return {name: result.facts["metrics"][name] for name in metrics}
 
 
-def _check_equal_footing(baselines: Result, result: Result, folder: Path, metrics: Sequence[str]) -> None:
-    """Check that a system and the baselines have the same protocol and networks."""
+def _check_equal_footing(
+    baselines: Result, first: pd.DataFrame, result: Result, folder: Path, metrics: Sequence[str]
+) -> None:
+    """Check the protocol, networks and pairs of a system against the baselines and their first row.
+
+    The system's row with one source is checked too if it is scored.
+    """
     beside = folder.with_name(BASELINES)
     own, expected = (
         {name: of.facts[name] for name in PROTOCOL} | _records(of, path, metrics)
@@ -135,14 +139,9 @@ def _check_equal_footing(baselines: Result, result: Result, folder: Path, metric
                 f"{folder} is not comparable with {beside}: its {name} is {mine}, not {expected[name]}. Evaluate both on the "
                 "same split and settings."
             )
-
-
-def _check_same_pairs(first: pd.DataFrame, result: Result, folder: Path) -> None:
-    """Check the pairs of a system, and those of the system with one source if it is scored."""
     for row in dict.fromkeys([folder.name, *result.pairs["system"]]):
         own = result.pairs.loc[result.pairs["system"] == row, list(PAIRS)]
         if first[list(PAIRS)].to_numpy().tolist() != own.to_numpy().tolist():
-            beside = folder.with_name(BASELINES)
             raise ReposeError(f"{folder} is not comparable with {beside}: their pairs differ. Evaluate both again.")
 
 
