@@ -313,6 +313,7 @@ def _replaced(old: str, new: str) -> Callable[[Path], Any]:
     ("results/pairs.csv", _replaced(",pg2-like", "x,pg2-like"), "is damaged in torso-ciede2000"),
     ("results/pairs.csv", _replaced(".jpg", ".jpeg"), "has 8 photo.* that .*items.csv lacks"),
     ("results/generated/attend/generated.csv", _replaced("--", "-"), r"attend lacks the image of 20 pair\(s\), such as"),
+    ("results/generated/attend", shutil.rmtree, r"There is no .*generated/attend/generated\.csv\. Run the stage"),
     ("runs/attend/run.json", _without("images"), r"run\.json lacks images: another version .* Train attend again"),
     ("runs/attend/model.safetensors", Path.unlink, r"model\.safetensors cannot be read: No such file .* train@attend`"),
     ("runs/attend/history.csv", lambda path: (path.unlink(), path.mkdir()), r"history\.csv cannot be read: Is a directory"),

@@ -38,11 +38,7 @@ def write_examples(folder: Path, examples: Iterable[Example], shard_bytes: int) 
 
 
 def read_examples(folder: Path) -> list[Example]:
-    """Return the examples written by `write_examples`.
-
-    Raises:
-        ReposeError: a file is missing or damaged.
-    """
+    """Return the examples written by `write_examples`. Raises a ReposeError if a file is missing or damaged."""
     index = read_table(folder / "examples.csv", EXAMPLES)
     images, examples = ShardReader(folder, index), dict[tuple[str, str], Example]()
     for source, target, title, name in index[["from", "to", "shows", "name"]].to_numpy().tolist():

@@ -231,11 +231,7 @@ def _facts(network: Network, **others: Any) -> dict[str, Any]:
 
 
 def parsed(name: str) -> tuple["Kind", str]:
-    """Return the metric of a name and its protocol.
-
-    Raises:
-        ReposeError: the metric or its protocol is unknown.
-    """
+    """Return the metric of a name and its protocol. Raises a ReposeError if the metric or its protocol is unknown."""
     metric, slash, protocol = name.partition("/")
     if metric not in _KINDS:
         raise ReposeError(f"There is no metric {metric!r}{nearest(metric, list(_KINDS))}")

@@ -46,11 +46,7 @@ def read_side(side: str | None) -> Record:
 
 
 def read_file(path: Path) -> Record:
-    """The scores in a file.
-
-    Raises:
-        ReposeError: it cannot be read, or its content is not scores.
-    """
+    """The scores in a file. Raises a ReposeError if it cannot be read, or its content is not scores."""
     content = read_limited(path, "JSON", "Run `dvc repro`, or give another file or a git revision.")
     return parsed(content, str(path))
 

@@ -14,7 +14,7 @@ from repose.config import settings
 from repose.data.photos import Photos
 from repose.data.records import IMAGES, ITEMS, PAIRS, part_names, read_parts, read_table
 from repose.errors import ReposeError
-from repose.evaluation.results import drawn, read_generated, spread
+from repose.evaluation.results import COPY, MEAN, drawn, read_generated, spread, with_one_source
 from repose.generate import jobs_of_pairs
 from repose.report.gates import GatesSettings
 from repose.report.page import Artist, Content, page
@@ -84,9 +84,10 @@ def _artist(folders: Folders, scores: Scores, items: pd.DataFrame, quality: int)
     photos = Photos(images=folders.images, keypoints=folders.keypoints, posemaps=folders.posemaps)
     table = read_parts(folders.images, part_names(folders.images), "images.csv", IMAGES)
     pairs, generated = scores.pairs[list(PAIRS)].to_numpy().tolist(), folders.results / "generated"
+    without_images = (COPY, MEAN, *map(with_one_source, scores.means))
     return Artist(
         photos,
-        {row: read_generated(generated / row, pairs) for row in scores.means if (generated / row).is_dir()},
+        {row: read_generated(generated / row, pairs) for row in scores.means if row not in without_images},
         scores.pairs,
         jobs_of_pairs(scores.pairs, items, int(scores.pairs["sources"].max())),
         dict(zip(table["name"], table["view"], strict=True)),
