@@ -195,6 +195,7 @@ def test_what_cannot_be_scored_is_rejected_before_an_image_is_made(name, changes
         prepare([name], task(**changes))
 
 
-def test_a_distance_takes_two_real_photos():
-    with pytest.raises(ReposeError, match=r"of the real photos \(train\) there are 1"):
-        prepare(["frechet/means"], task(real=lambda _: [RealPhotos(TARGET[:1], ITEMS[:1])]))
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_distance_takes_two_real_photos(count):
+    with pytest.raises(ReposeError, match=rf"of the real photos \(train\) there are {count}"):
+        prepare(["frechet/means"], task(real=lambda _: [RealPhotos(TARGET[:1], ITEMS[:1])][:count]))

@@ -79,8 +79,9 @@ def test_pairs_that_cannot_be_scored_are_named(data, runs, tmp_path, before):
     fails(none, runs, before, r"test-pairs\.csv has no pairs to evaluate")
     wrong = with_pairs(data, tmp_path / "wrong", lambda pairs: pairs.assign(occlusion="1.5"))
     fails(wrong, runs, before, r"test-pairs\.csv is damaged \(.*0 to 1")
-    lost = with_pairs(data, tmp_path / "lost", lambda pairs: pairs.assign(**{"from": "lost.jpg"}))
-    fails(lost, runs, before, r"test-pairs\.csv has a pair of lost\.jpg, which is not a test photo in items\.csv")
+    for end in ("from", "to"):
+        lost = with_pairs(data, tmp_path / end, lambda pairs, end=end: pairs.assign(**{end: "lost.jpg"}))
+        fails(lost, runs, before, r"test-pairs\.csv has a pair of lost\.jpg, which is not a test photo in items\.csv")
     nameless = with_pairs(data, tmp_path / "nameless", lambda pairs: pairs)
     write_json(nameless.split / "split.json", {})
     fails(nameless, runs, before, r"split\.json lacks mode: .* Run `dvc repro split` again")
