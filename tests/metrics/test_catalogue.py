@@ -152,9 +152,7 @@ def test_a_score_of_all_images_hardly_depends_on_the_batches_and_starts_anew(nam
     assert first.scores() == second.scores()
 
 
-def test_a_network_is_loaded_once_for_all_metrics_and_draws_nothing_of_the_systems(
-    monkeypatch,
-):
+def test_a_network_is_loaded_once_for_all_metrics_and_draws_nothing_of_the_systems(monkeypatch):
     loads = []
 
     def load(*_: Any) -> Means:

@@ -85,16 +85,13 @@ def test_masks_are_those_drawn_pixel_by_pixel(height, width):
     assert 0.05 < expected.mean() < 1 or height == 1
 
 
-@pytest.mark.parametrize(
-    ("first", "last", "nothing"),
-    [
-        ((-4, 5), (-40, 5), False),  # a disc that still touches the image
-        ((-5, 5), (-40, 5), True),
-        ((5, 5), (float(FARTHEST) + 1, 5), True),
-        ((5, 5), (np.inf, 5), True),
-        ((-40, 5), (90, 5), False),  # across the whole image
-    ],
-)
+@pytest.mark.parametrize(("first", "last", "nothing"), [
+    ((-4, 5), (-40, 5), False),  # a disc that still touches the image
+    ((-5, 5), (-40, 5), True),
+    ((5, 5), (float(FARTHEST) + 1, 5), True),
+    ((5, 5), (np.inf, 5), True),
+    ((-40, 5), (90, 5), False),  # across the whole image
+])  # fmt: skip
 def test_what_lies_outside_the_image(first, last, nothing):
     mask = pose_mask(two_joints(first, last), height=30, width=20, protocol="pg2")
     assert mask.any().item() is not nothing

@@ -56,14 +56,11 @@ def test_a_pair_without_a_shoulder_or_hip_is_left_out(joint):
     assert np.isnan(torso_ciede2000(noise(5), noise(6), keypoints)).all()
 
 
-@pytest.mark.parametrize(
-    "corners",
-    [
-        [(25.2, 10), (25.6, 10), (25.6, 50), (25.2, 50)],  # between two columns
-        [(-300, 10), (-250, 10), (-250, 50), (-300, 50)],  # outside the image
-        [(20, 10), (24, 10), (24, 14), (20, 14)],  # of 3x3 pixels
-    ],
-)
+@pytest.mark.parametrize("corners", [
+    [(25.2, 10), (25.6, 10), (25.6, 50), (25.2, 50)],  # between two columns
+    [(-300, 10), (-250, 10), (-250, 50), (-300, 50)],  # outside the image
+    [(20, 10), (24, 10), (24, 14), (20, 14)],  # of 3x3 pixels
+])  # fmt: skip
 def test_a_torso_of_few_pixels_is_left_out(corners):
     keypoints = person(*corners)
     assert len(torso_pixels(keypoints[0], HEIGHT, WIDTH)[0]) < MIN_PIXELS

@@ -70,7 +70,10 @@ def ssim(generated: Tensor | np.ndarray, target: Tensor | np.ndarray, protocol: 
             f"are {width}x{height} (width x height). Choose another protocol or a larger working size; possible at this "
             f"size: {', '.join(possible) or 'none'}."
         )
-    levels = _data_range(images, chosen)  # (B,)
+    if chosen.data_range is None:
+        levels = images.amax((1, 2, 3)).double() - images.amin((1, 2, 3)).double()  # (B,)
+    else:
+        levels = torch.full((count,), float(chosen.data_range), dtype=torch.float64, device=images.device)
     scores = _of_planes(images.flatten(0, 1), targets.flatten(0, 1), levels.repeat_interleave(channels), chosen)
     return torch.where(levels > 0, scores.view(count, channels).mean(1), 0.0)
 
@@ -108,13 +111,6 @@ def _bordered(images: Tensor, borders: list[tuple[str, int]], name: str) -> Tens
                 "protocol without the crop, or a larger working size."
             )
     return images
-
-
-def _data_range(images: Tensor, protocol: SsimProtocol) -> Tensor:
-    """(B, 3, H, W) -> (B,) float64."""
-    if protocol.data_range is not None:
-        return torch.full((len(images),), float(protocol.data_range), dtype=torch.float64, device=images.device)
-    return images.amax((1, 2, 3)).double() - images.amin((1, 2, 3)).double()
 
 
 def _of_planes(generated: Tensor, target: Tensor, levels: Tensor, protocol: SsimProtocol) -> Tensor:

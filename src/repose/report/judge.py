@@ -36,11 +36,6 @@ class PairedChange(NamedTuple):
     low: float
     high: float
 
-    @property
-    def includes_zero(self) -> bool:
-        """Whether the change may be noise."""
-        return self.low <= 0 <= self.high
-
 
 Changes = Mapping[tuple[str, str], PairedChange]  # by system and metric
 
@@ -217,7 +212,7 @@ def _verdict(gain: float, allowed: float, paired: PairedChange | None) -> tuple[
     """The verdict on a change, and a sentence if it fails."""
     if abs(gain) <= allowed or math.isclose(abs(gain), allowed, rel_tol=1e-9):  # as floats, 0.67 - 0.66 is above 0.01
         return Verdict.SAME, ""
-    if paired is not None and paired.includes_zero:
+    if paired is not None and paired.low <= 0 <= paired.high:
         return Verdict.NOISE, ""
     if gain > 0:
         return Verdict.BETTER, ""

@@ -92,7 +92,9 @@ def scores_table(comparisons: list[Comparison], printed: Published, settings: Ta
             for found, suffix in ((line.scores, ""), (line.differences, f" less {settings.reference}")):
                 for metric in settings.columns:
                     row |= _ends(f"{metric}{suffix}", found.get(metric))
-            row |= {**_bootstrap(settings), "networks": comparison.networks, "checkpoint sha256": line.checkpoint}
+            systems = line.facts.get("provenance", {}).get("systems", {})
+            row |= {**_bootstrap(settings), "networks": comparison.networks}
+            row["checkpoint sha256"] = systems.get(line.system, {}).get("sha256")  # None for a baseline
             row |= {name: line.facts.get(name) for name in TRAINING}
             row["parameters"] = table_text.parameters(line.facts.get("parameters", {}))
             if printed:

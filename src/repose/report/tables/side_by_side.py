@@ -25,12 +25,6 @@ class Line(NamedTuple):
     scores: dict[str, Interval]  # by metric
     differences: dict[str, Interval]  # to the reference; empty if there is none
 
-    @property
-    def checkpoint(self) -> str | None:
-        """The SHA-256 of the checkpoint behind the images; None for a baseline."""
-        sha256: str | None = self.facts.get("provenance", {}).get("systems", {}).get(self.system, {}).get("sha256")
-        return sha256
-
 
 class Contrast(NamedTuple):
     """The gain of a row over a row with fewer sources, by occlusion. If `gains` is empty, the note says why."""
