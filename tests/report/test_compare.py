@@ -163,7 +163,10 @@ def test_a_metric_that_is_scored_in_another_way_is_not_judged(old, new, reason):
                   in (("old", old), ("new", new)))  # fmt: skip
     found = compare(base, head, gates())
     assert (found.exit_code, verdicts(found)) == (2, [Verdict.INCOMPARABLE, Verdict.SAME])
-    assert found.scores[0].reason == f"ssim/pg2 of attend: {reason}"
+    optional = compare(base, head, gates(), NOISE, required=False)
+    assert (optional.exit_code, verdicts(optional)) == (0, [Verdict.UNCOMPARED, Verdict.SAME])
+    for score in (found.scores[0], optional.scores[0]):
+        assert (score.reason, score.paired) == (f"ssim/pg2 of attend: {reason}", None)
 
 
 @pytest.mark.parametrize(("content", "message"), [

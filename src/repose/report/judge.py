@@ -175,7 +175,7 @@ def _judge(
         return Score(system, metric, gate.better, old, new, None, limit, None, Verdict.INCOMPARABLE, reason)
     allowed, verdict, reason = None, Verdict.KEPT, ""
     if other:
-        verdict, reason = Verdict.UNCOMPARED, other
+        verdict, reason, paired = Verdict.UNCOMPARED, other, None
     elif old is not None:
         allowed = gate.allowed(old)
         verdict, reason = _verdict(gate.gain(new - old), allowed, paired)
