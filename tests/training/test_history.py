@@ -66,6 +66,10 @@ def test_terms_are_told_apart_by_name_and_the_same_at_every_step(tmp_path):
         kept.add(3, {"d_image": torch.ones(()), "late": torch.ones(())})
     kept.log(2)
     assert kept.latest == {"step": 2, "l1": 2, "d_image": 15}
+    kept.write()
+    for after_a_row in (kept, History(tmp_path, 2)):
+        with pytest.raises(ReposeError, match=rf"those of earlier ones l1, d_image\..* delete {tmp_path}, and"):
+            after_a_row.add(3, {"l1": torch.ones(())})
 
 
 @pytest.mark.parametrize(

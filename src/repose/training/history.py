@@ -24,6 +24,7 @@ class History:
     def __init__(self, folder: Path, start: int) -> None:
         self._file = folder / "history.csv"
         self._rows = _rows_until(self._file, start)
+        self._names = [name for name in self.latest if name != "step"]  # of the terms
         self._since: list[tuple[int, dict[str, Tensor]]] = []  # steps since the last row; terms on their device
         self._checked = 0  # of these
         self._live = _dvclive(folder / "live")
@@ -40,13 +41,14 @@ class History:
         Raises:
             ReposeError: they are not the same.
         """
-        known = self._since[0][1] if self._since else terms
-        if terms.keys() != known.keys():
+        self._names = self._names or list(terms)
+        if terms.keys() != set(self._names):
             raise ReposeError(
-                f"The loss terms of step {step} are {', '.join(terms)}, and those of earlier ones {', '.join(known)}. A "
-                "system returns the same terms at every step, 0 for what it does not train then (docs/systems.md)."
+                f"The loss terms of step {step} are {', '.join(terms)}, and those of earlier ones {', '.join(self._names)}. A "
+                "system returns the same terms at every step, 0 for what it does not train then (docs/systems.md). If its "
+                f"code has changed since, delete {self._file.parent}, and training starts over."
             )
-        self._since.append((step, {name: terms[name] for name in known}))
+        self._since.append((step, {name: terms[name] for name in self._names}))
 
     def check_finite(self, system: str, checkpoint: Path) -> None:
         """Check the terms added since the last check.
@@ -71,7 +73,7 @@ class History:
     def log(self, step: int) -> None:
         """Add a row with the means since the last row."""
         means = torch.stack([torch.stack(list(terms.values())).double() for _, terms in self._since]).mean(0).tolist()
-        self._rows.append({"step": float(step), **dict(zip(self._since[0][1], means, strict=True))})
+        self._rows.append({"step": float(step), **dict(zip(self._names, means, strict=True))})
         self._write_live(self._rows[-1:])
         self._since, self._checked = [], 0
 
