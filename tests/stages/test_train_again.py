@@ -103,6 +103,15 @@ def test_an_interrupted_run_can_be_extended_and_interrupted_again(data, tmp_path
     assert steps_of(run / "model.safetensors") == 8
 
 
+def test_an_extension_that_was_given_up_leaves_nothing(data, tmp_path, monkeypatch):
+    every = {"sample_every": 1, "keep_every": 1, "checkpoint_every": 9}
+    run = train_tiny(data, tmp_path / "run", row_changes={"steps": 2}, **every)
+    before = files_in(run)
+    train_interrupted(monkeypatch, data, run, row_changes={"steps": 8}, extend=True, **every)
+    train_tiny(data, run, row_changes={"steps": 2}, **every)
+    assert files_in(run) == before
+
+
 @pytest.mark.parametrize("steps", [5, 3])
 def test_a_finished_run_with_as_many_steps_or_more_is_trained_from_the_start(data, tmp_path, capfd, steps):
     run = train_tiny(data, tmp_path / "run")

@@ -72,7 +72,8 @@ def last_checkpoint(place: Path) -> Path:
 def prepare(work: Path, about: About, *, extend: bool) -> None:
     """Create the folder of a run, with the state to resume from if there is one.
 
-    This is the state of the same unfinished run or, with `extend`, of a run with fewer steps, finished or not.
+    This is the state of the same unfinished run or, with `extend`, of a run with fewer steps, finished or not. What an
+    attempt left after that state is removed: kept checkpoints, sample pictures and the note of an extension.
 
     Args:
         work: the folder of unfinished and finished runs.
@@ -92,12 +93,14 @@ def prepare(work: Path, about: About, *, extend: bool) -> None:
         finished.rename(place)
         found = done
     place.mkdir(parents=True, exist_ok=True)
-    if found is None:
-        (place / _EXTENDED).unlink(missing_ok=True)
-    elif found.row.steps != steps:
-        noted, note = extensions(place), {"step": found.step, "planned": found.row.steps}
-        if note not in noted:  # otherwise this is another attempt at the same extension
-            write_json(place / _EXTENDED, [*noted, note])
+    step = 0 if found is None else found.step
+    for file in [*place.glob("checkpoints/[0-9]*"), *place.glob("samples/[0-9]*")]:
+        if int(file.stem) > step:
+            file.unlink()
+    notes = [note for note in extensions(place) if note["step"] < step]
+    if found is not None and found.row.steps != steps:
+        notes.append({"step": step, "planned": found.row.steps})
+    write_json(place / _EXTENDED, notes)
 
 
 def extensions(place: Path) -> list[dict[str, int]]:
