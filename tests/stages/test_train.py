@@ -6,8 +6,10 @@ import io
 import multiprocessing.synchronize
 import os
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -21,7 +23,7 @@ from torchvision.models import vgg19
 from repose import checkpoint
 from repose.data.batches import Steps
 from repose.data.records import ITEMS, PAIRS, read_json, read_table
-from repose.errors import ReposeError
+from repose.errors import DataError, ReposeError
 from repose.generate import generate_jobs, jobs_of_pairs
 from repose.storage import atomic
 from repose.systems.learning.adversarial import AdversarialSystem
@@ -166,6 +168,20 @@ def test_workers_that_the_system_refuses_are_a_message(data, tmp_path, monkeypat
 
     monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
     with pytest.raises(ReposeError, match=r"need space in .dev.shm and .* set train\.workers to 0"):
+        train_tiny(data, tmp_path / "run", workers=1)
+
+
+def test_an_error_in_a_worker_is_told_as_without_one(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(Steps, "_items_of", mock.Mock(side_effect=DataError("photo.jpg is damaged.")))
+    with pytest.raises(DataError, match=r"^photo\.jpg is damaged\.$"):
+        train_tiny(data, tmp_path / "run", workers=1)
+
+
+def test_a_worker_that_is_killed_is_a_message(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(Steps, "_items_of", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(
+        ReposeError, match=r"process that loads photos ended \(DataLoader .*\)\S* .* Lower train\.workers"
+    ):
         train_tiny(data, tmp_path / "run", workers=1)
 
 

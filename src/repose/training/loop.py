@@ -16,14 +16,14 @@ prints.
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from mannequins import surface
 from repose import checkpoint
@@ -108,6 +108,7 @@ def train(
     device = set_up(settings.device, settings.threads, settings.seed)
     training = _begun(system, row, settings, steps, samples, tables, device, work)
     with ExitStack() as stack:
+        stack.enter_context(_lost_workers_named())
         with distributed.first_alone():
             if rank.number == 0:
                 stack.enter_context(locked(work / system, wait=False))
@@ -202,20 +203,50 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
     row, settings, steps, device = training.about.row, training.settings, training.steps, training.device
     if settings.processes != 1:
         training.trained.distribute()
-    loader: DataLoader[Packed] = DataLoader(
-        steps, batch_size=None, sampler=range(start, row.steps), num_workers=settings.workers,
+    loader: DataLoader[Packed | ReposeError] = DataLoader(
+        _Loaded(steps), batch_size=None, sampler=range(start, row.steps), num_workers=settings.workers,
         worker_init_fn=end_with_parent,
         generator=torch.Generator(),  # a separate generator: it draws at each start, and torch's state is in the checkpoint
     )  # fmt: skip
     with starting_workers("train.workers to 0") if settings.workers else nullcontext():
         batches = iter(loader)
     for step, packed in enumerate(batches, start):
+        if isinstance(packed, ReposeError):
+            raise packed
         batch = unpack(packed, augment=settings.augment, device=device)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
         terms = training.trained.step(
             batch, training.perceptual, Progress(step, row.steps, steps.steps_per_epoch), autocast
         )
         yield distributed.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)
+
+
+class _Loaded(Dataset[Packed | ReposeError]):
+    """The batches of steps, or their errors: to the message of an error that a worker raises, torch adds a traceback."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+
+    def __getitem__(self, step: int) -> Packed | ReposeError:
+        try:
+            return self._steps[step]
+        except ReposeError as error:
+            return error
+
+
+@contextmanager
+def _lost_workers_named() -> Iterator[None]:
+    """Turn the error of a lost worker process, which torch's signal handler raises anywhere, into a ReposeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        raise ReposeError(
+            f"Training stopped: a process that loads photos ended ({str(error).strip(' .')}), perhaps because there was "
+            "no memory or space in /dev/shm left. Lower train.workers or train.cache_megabytes, and run the same command "
+            "again: it resumes from the last checkpoint."
+        ) from None
 
 
 def perceptual_loss(row: SystemSettings, settings: TrainSettings, device: torch.device) -> PerceptualLoss | None:
