@@ -9,12 +9,14 @@ import torch
 from killed import steps_of, train_interrupted
 
 from mannequins import surface
-from repose import checkpoint
+from repose import checkpoint, systems
+from repose.data.frame import Frame
 from repose.data.records import read_json
 from repose.errors import ReposeError
 from repose.report.records import read_training
-from repose.training import TrainSettings, state
-from tiny import Data, files_in, make, row, settings, train_tiny, unfinished
+from repose.systems.learning.distributed import Rank
+from repose.training import TrainSettings, loop, state
+from tiny import HEIGHT, WIDTH, Data, files_in, make, row, settings, train_tiny, unfinished
 
 CPU = torch.device("cpu")
 pytestmark = pytest.mark.usefixtures("outside_git")
@@ -193,10 +195,17 @@ def test_networks_that_the_checkpoint_lacks_start_as_ever(data, tmp_path):
     assert read_json(run / "run.json")["init"]["networks"] == ["generator", "image"]
 
 
+def test_of_several_processes_the_first_says_what_it_starts_from(runs, capfd):
+    chosen = row("attend", init=str(runs / "attend" / "model.safetensors"))
+    for number in range(2):
+        loop._load_init(systems.build(chosen, Frame(HEIGHT, WIDTH)), chosen, Rank(number, 2))
+    assert capfd.readouterr().err.count("starting from") == 1
+
+
 @pytest.mark.parametrize(("system", "changes", "message"), [
     ("paper-m", {}, "is of the kind attend, not paper. Give one of that kind"),
     ("attend", {"generator": {"width": 12, "blocks": 1}}, r"another architecture: \d+ tensor\(s\) of its network 'generator'"),
-    ("attend", {"init": "nowhere.safetensors"}, "There is no checkpoint nowhere.safetensors"),
+    ("attend", {"init": "~no-such-user/model"}, "There is no checkpoint ~no-such-user/model"),
     ("surface", {"init": None}, r"systems\.surface: steps is 0, and there is no init"),
 ])  # fmt: skip
 def test_a_checkpoint_to_start_from_that_is_missing_or_does_not_fit(data, runs, tmp_path, system, changes, message):

@@ -14,6 +14,7 @@ of each step and train as one process with all items would, up to rounding. Only
 prints.
 """
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -106,7 +107,7 @@ def train(
     check_replaceable(run, FILES)
     settings.perceptual_of(row)  # raises if weights are missing
     device = set_up(settings.device, settings.threads, settings.seed)
-    training = _begun(system, row, settings, steps, samples, tables, device, work)
+    training = _begun(system, row, settings, steps, samples, tables, device, work, rank)
     with ExitStack() as stack:
         stack.enter_context(_lost_workers_named())
         with distributed.first_alone():
@@ -126,11 +127,11 @@ def train(
 
 def _begun(
     system: str, row: SystemSettings, settings: TrainSettings, steps: Steps, samples: Sequence[Job], tables: Sequence[Path],
-    device: torch.device, work: Path,
+    device: torch.device, work: Path, rank: Rank,
 ) -> Training:  # fmt: skip
     photos = steps.photos
     trained = build(row, photos.frame)
-    init = _load_init(trained, row) if row.init else None
+    init = _load_init(trained, row, rank) if row.init else None
     for network in trained.networks.values():
         network.to(device)
         if device.type == "cpu":  # convolutions are faster in this layout; not measured on a GPU
@@ -143,11 +144,13 @@ def _begun(
     return Training(trained, about, steps, samples, settings, device, perceptual, init, state.place_of(work, about))
 
 
-def _load_init(trained: System, row: SystemSettings) -> dict[str, Any]:
+def _load_init(trained: System, row: SystemSettings, rank: Rank) -> dict[str, Any]:
     """Load the weights of the row's initial checkpoint; return its entry in run.json."""
-    path = surface.weights() if row.init == SHIPPED else Path(row.init or "").expanduser()
+    given = os.path.expanduser(row.init or "")  # noqa: PTH111 (Path.expanduser fails on an unknown user)
+    path = surface.weights() if row.init == SHIPPED else Path(given)
     about, networks = checkpoint.load_weights(path, trained, row)
-    say(f"starting from {path} (system {about.system}, step {about.step:,}): {', '.join(networks)}")
+    if rank.number == 0:
+        say(f"starting from {path} (system {about.system}, step {about.step:,}): {', '.join(networks)}")
     sha256 = check(path, sha256=None, size=None, where=str(path))
     return {"sha256": sha256, "system": about.system, "step": about.step, "networks": networks}
 
