@@ -47,9 +47,8 @@ class SystemSettings(ABC):
     max_photos: Photos = 5  # of an item in one step: "ranging from 2 to 5"
     max_sources: PositiveInt = 4  # of a target; 1: the rows -S
     targets: Literal["all", "one"] = "all"  # R9: which photos of an item are targets in a step
-    init: str | None = (
-        None  # checkpoint of the same kind and sizes to start from: its path, or surface, which comes with repose
-    )
+    # checkpoint of the same kind and sizes to start from: its path, or surface, which comes with repose
+    init: str | None = None
 
     @property
     def needs_others(self) -> bool:

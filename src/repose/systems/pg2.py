@@ -44,7 +44,7 @@ class AdamSettings(OptimiserSettings):
 class PG2Settings(SystemSettings):
     """The settings of pg2; the defaults are the authors' for DeepFashion, except the two stages' steps."""
 
-    needs_source_poses = False
+    needs_source_poses = needs_others = False
 
     items_per_step: PositiveInt = 8  # Market-1501: 16
     max_photos: Photos = 2  # a step has pairs
@@ -63,11 +63,6 @@ class PG2Settings(SystemSettings):
     def __post_init__(self) -> None:
         if self.stages == "two" and self.steps == 1:  # 0: `init` as it is
             raise ValueError(f"steps should be at least 2, one for each stage, not {self.steps}.")
-
-    @property
-    def needs_others(self) -> bool:
-        """See `SystemSettings`."""
-        return False
 
     def loss_weights(self) -> dict[str, float]:
         """The weights of the masked L1 and the adversarial term."""

@@ -55,7 +55,7 @@ class AdamSettings(OptimiserSettings):
 class Pix2PixSettings(SystemSettings):
     """The settings of pix2pix; the defaults are the authors'."""
 
-    needs_source_poses = False
+    needs_source_poses = needs_others = False
 
     max_sources: OneSource = 1
     targets: Literal["all", "one"] = "one"  # a batch of one image
@@ -64,11 +64,6 @@ class Pix2PixSettings(SystemSettings):
     discriminator: PatchSettings = field(default_factory=PatchSettings)
     l1: NonNegativeFloat = 100.0  # lambda of Eq. 4: the weight of L1 beside the adversarial term's 1
     optimiser: AdamSettings = field(default_factory=AdamSettings)
-
-    @property
-    def needs_others(self) -> bool:
-        """See `SystemSettings`."""
-        return False
 
     def loss_weights(self) -> dict[str, float]:
         """The weights of Eq. 4's two terms."""

@@ -54,6 +54,7 @@ class AdamSettings(OptimiserSettings):
 class VUNetSettings(SystemSettings):
     """The settings of vunet; the defaults are the authors' for DeepFashion."""
 
+    needs_others = False
     l1_scale = L1
 
     items_per_step: PositiveInt = 8  # Market-1501: 16
@@ -62,9 +63,7 @@ class VUNetSettings(SystemSettings):
     targets: Literal["all", "one"] = "one"
     width: PositiveInt = 32  # channels at full size; they double from level to level up to 4 times as many
     box: NonNegativeInt | None = None  # a crop's side is S / 2^box px; None: 2 at 256 px, 1 at 128 px and below
-    bottleneck: PositiveInt | None = (
-        None  # the lowest size is 2^bottleneck px; None: 2 at 256 px, 1 at 128 px and below
-    )
+    bottleneck: PositiveInt | None = None  # the lowest size is 2^bottleneck px; None: the same numbers as for box
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     l1: NonNegativeFloat = L1
     perceptual: NonNegativeFloat = 1.0  # of VGG19's layers `vunet`, which include the authors' factor 5; or of l1_scale
@@ -76,11 +75,6 @@ class VUNetSettings(SystemSettings):
     def __post_init__(self) -> None:
         if self.kl_from >= self.kl_until:
             raise ValueError(f"kl_from should be less than kl_until, not {self.kl_from} and {self.kl_until}.")
-
-    @property
-    def needs_others(self) -> bool:
-        """See `SystemSettings`."""
-        return False
 
     def loss_weights(self) -> dict[str, float]:
         """The weights of the three terms; KL's final one."""

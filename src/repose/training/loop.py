@@ -82,19 +82,12 @@ def train(
     system: str, row: SystemSettings, settings: TrainSettings, steps: Steps, *, samples: Sequence[Job], tables: Sequence[Path],
     run: Path, work: Path, extend: bool = False, rank: Rank = Rank(0, 1),  # noqa: B008 (immutable)
 ) -> None:  # fmt: skip
-    """Train a system, and write the folder `run` when the training is done.
+    """Train the row called `system`, and write the folder `run` when the training is done.
 
-    Args:
-        system: the name of the row.
-        row: the system's settings, including the number of steps.
-        settings: the settings that all systems share; `processes` is a number here.
-        steps: the batches, with this process's part of each step.
-        samples: test pairs for the sample pictures.
-        tables: files that identify the data; a run only resumes while their bytes are the same.
-        run: the folder to write.
-        work: the folder for unfinished runs, and for the state of finished ones, which can be extended.
-        extend: continue a run with fewer steps, finished or not, instead of starting over.
-        rank: this process's rank among the training processes.
+    `settings.processes` is a number here, `rank` is this process among them, and `steps` has its part of each step. `samples`
+    are test pairs for the sample pictures. A run only resumes while the bytes of `tables`, which identify the data, are the
+    same. The folder `work` is for unfinished runs, and for the state of finished ones; with `extend`, a run with fewer
+    steps, finished or not, is continued.
 
     Raises:
         ReposeError: another process trains the system in `work`, the weights of VGG19 are missing, `row.init` does not fit or
@@ -218,9 +211,8 @@ def _steps(training: Training, start: int) -> Iterator[tuple[dict[str, Tensor], 
             raise packed
         batch = unpack(packed, augment=settings.augment, device=device)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16")
-        terms = training.trained.step(
-            batch, training.perceptual, Progress(step, row.steps, steps.steps_per_epoch), autocast
-        )
+        progress = Progress(step, row.steps, steps.steps_per_epoch)
+        terms = training.trained.step(batch, training.perceptual, progress, autocast)
         yield distributed.weighted_mean(terms, batch.share), round(len(batch.target) / batch.share)
 
 

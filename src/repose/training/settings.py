@@ -73,8 +73,7 @@ class TrainSettings:
             ReposeError: it is VGG19, and its weights are not given.
         """
         chosen = self.perceptual
-        layers = None if chosen == "none" else row.perceptual_layers(chosen.layers)
-        if chosen == "none" or layers is None:
+        if chosen == "none" or (layers := row.perceptual_layers(chosen.layers)) is None:
             return None
         if chosen.network != "vgg19":
             return chosen.network

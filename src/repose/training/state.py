@@ -39,13 +39,8 @@ def fingerprint(
 ) -> str:
     """Return the SHA-256 of all that determines the weights at a given step.
 
-    Args:
-        system: the name of the row.
-        row: the system's settings; `steps` and the path `init` are excluded.
-        settings: the shared settings; those that do not affect the weights are excluded.
-        tables: files with the data, or with the digests of the data.
-        device: the training device.
-        init: the SHA-256 of the initial checkpoint, if there is one.
+    Of the row, `steps` and the path `init` are excluded, and of the settings those that do not affect the weights. `tables`
+    are files with the data or with its digests; `init` is the SHA-256 of the initial checkpoint, if there is one.
     """
     of_row = {name: value for name, value in as_dict(row).items() if name not in ("steps", "init")}
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in tables]
@@ -74,11 +69,6 @@ def prepare(work: Path, about: About, *, extend: bool) -> None:
 
     This is the state of the same unfinished run or, with `extend`, of a run with fewer steps, finished or not. What an
     attempt left after that state is removed: kept checkpoints, sample pictures and the note of an extension.
-
-    Args:
-        work: the folder of unfinished and finished runs.
-        about: the run; its row has the number of steps to train.
-        extend: continue a run with another number of steps.
 
     Raises:
         ReposeError: a checkpoint is damaged.

@@ -13,6 +13,7 @@ from dataclasses import asdict, field
 from typing import Literal, cast
 
 import torch
+import torch.distributed as dist
 from pydantic import NonNegativeFloat
 from torch import Tensor, nn
 
@@ -25,7 +26,7 @@ from repose.models.losses import PerceptualLoss, d_adversarial, g_adversarial, g
 from repose.models.patchgan import DiscriminatorSettings, PatchGAN
 from repose.models.vgg import LayersName
 from repose.systems import Autocast, Progress, SystemSettings, Terms
-from repose.systems.learning.distributed import shared, world_size
+from repose.systems.learning.distributed import shared
 from repose.systems.learning.optimiser import OptimiserSettings, update
 
 
@@ -94,7 +95,7 @@ class AdversarialSystem:
                 )
         self._passes = shared(self._passes)
         self._d_losses = {name: shared(loss) for name, loss in self._d_losses.items()}
-        self._processes = world_size()
+        self._processes = dist.get_world_size()
 
     def step(self, batch: Batch, perceptual: PerceptualLoss | None, progress: Progress, autocast: Autocast) -> Terms:
         """See `systems.System`. The terms: l1, perceptual, warped, synthesized, and for each discriminator d_ and g_."""

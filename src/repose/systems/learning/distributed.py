@@ -174,12 +174,12 @@ def joined(processes: int, device: str) -> Iterator[Rank]:
         dist.barrier()
     except Exception as error:
         if not isinstance(error, ReposeError):
-            time.sleep(
-                2
-            )  # if another process was killed, this is the lost connection: torchrun is about to end this one
+            # If another process was killed, this is the lost connection, and torchrun is about to end this one.
+            time.sleep(2)
         if _another_failed(store, error):
             raise SystemExit(1) from None
-        if on_several_machines() and _is_lost_connection(error):
+        # NCCL's error, or that of gloo's transport, which has no type of its own
+        if on_several_machines() and (isinstance(error, dist.DistError) or "gloo/transport" in str(error)):
             raise _lost_connection(Rank(rank, processes), error) from None
         raise
     dist.destroy_process_group()
@@ -214,11 +214,6 @@ def _lost_connection(rank: Rank, error: Exception) -> ReposeError:
     )
 
 
-def _is_lost_connection(error: Exception) -> bool:
-    """Whether an error is that of NCCL, or of gloo's transport, which has no type of its own."""
-    return isinstance(error, dist.DistError) or "gloo/transport" in str(error)
-
-
 @contextmanager
 def first_alone() -> Iterator[None]:
     """Let the first process of each machine run the block first, then all others, which find the files that it fetched."""
@@ -238,11 +233,6 @@ def from_first(value: T) -> T:
     values = [value]
     dist.broadcast_object_list(values)
     return values[0]
-
-
-def world_size() -> int:
-    """The number of joined processes."""
-    return dist.get_world_size()
 
 
 def shared(module: nn.Module) -> DistributedDataParallel:
