@@ -1,8 +1,6 @@
 """One training step against the same step written out, and what each network learns from."""
 
-from collections.abc import Callable
 from contextlib import nullcontext
-from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -152,31 +150,6 @@ def test_terms_without_weight_are_not_computed():
 def test_a_weight_of_an_image_that_the_generator_does_not_make_is_rejected(name):
     with pytest.raises(ReposeError, match=rf"losses\.{name} is not 0, but its generator makes no {name} image"):
         step(system_of(paper(**{name: 0.5})), batch())
-
-
-@pytest.mark.parametrize("name", ["paper", "both of both", "attend"])
-def test_no_network_learns_from_anothers_loss(name):
-    system, order = system_of(ROWS[name]), []
-
-    def before_update(which: str) -> Callable[..., None]:
-        def look(*_: Any) -> None:
-            grads = {n: [p.grad for p in network.parameters()] for n, network in system.networks.items()}
-            order.append((which, {n: deepcopy(grad) for n, grad in grads.items()}))
-
-        return look
-
-    for which, optimiser in system.optimisers.items():
-        optimiser.register_step_pre_hook(before_update(which))
-    step(system, batch())
-    assert [which for which, _ in order] == ["image", "pose", "generator"]
-    for which, grads in order[:2]:
-        assert all(grad is None for grad in grads["generator"])  # d_ terms leave the generator alone
-        assert all(grad is not None for grad in grads[which])
-    assert all(grad is not None for grad in order[2][1]["generator"])
-    for number, discriminator in enumerate(("image", "pose")):  # and g_ terms the discriminators
-        at_own, at_generators = order[number][1][discriminator], order[2][1][discriminator]
-        assert all(torch.equal(one, other) for one, other in zip(at_own, at_generators, strict=True))
-    assert all(p.requires_grad for network in system.networks.values() for p in network.parameters())
 
 
 @pytest.mark.parametrize("name", ["both of both", "attend"])

@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from unittest import mock
 
-import psutil
 import pytest
 import torch
 import torch.distributed as dist
@@ -19,7 +18,6 @@ from repose.data.frame import Frame
 from repose.errors import ReposeError
 from repose.models.paper import PaperSettings
 from repose.models.patchgan import DiscriminatorSettings
-from repose.storage.processes import end_with_parent
 from repose.systems import build
 from repose.systems.learning import distributed
 from repose.systems.paper import PaperSystemSettings
@@ -36,51 +34,38 @@ def gpus(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: number)
 
 
-def torchrun(monkeypatch: pytest.MonkeyPatch, number: int, here: int | None = None) -> None:
+def torchrun(monkeypatch: pytest.MonkeyPatch, number: int, here: int) -> None:
     """As in the first of so many processes, of which so many are on this machine."""
-    values = {"RANK": 0, "WORLD_SIZE": number, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": number if here is None else here}
-    for name, value in values.items():
+    for name, value in {"RANK": 0, "WORLD_SIZE": number, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": here}.items():
         monkeypatch.setenv(name, str(value))
 
 
-@pytest.mark.parametrize(("wanted", "device", "here", "found"), [
-    (1, "auto", 0, 1), (1, "auto", 4, 1), (2, "cpu", 0, 2), (2, "cpu", 1, 2), (2, "auto", 0, 2), (3, "cuda", 4, 3),
-    ("gpu", "auto", 1, 1), ("gpu", "cuda", 4, 4),
+@pytest.mark.parametrize(("wanted", "device", "here", "started", "found"), [
+    (1, "auto", 0, (), 1), (1, "auto", 4, (), 1), (2, "cpu", 0, (), 2), (2, "cpu", 1, (), 2), (2, "auto", 0, (), 2),
+    (3, "cuda", 4, (), 3), ("gpu", "auto", 1, (), 1), ("gpu", "cuda", 4, (), 4),
+    (4, "cpu", 0, (4, 4), 4), ("gpu", "auto", 2, (4, 2), 4), (4, "cuda", 2, (4, 2), 4),
 ])  # fmt: skip
-def test_processes_are_as_many_as_wanted_or_as_there_are_gpus(monkeypatch, wanted, device, here, found):
+def test_processes_are_as_many_as_wanted_or_as_there_are_gpus(monkeypatch, wanted, device, here, started, found):
+    """On a machine with so many GPUs, on which torchrun may have started so many processes of all."""
     gpus(monkeypatch, here)
+    if started:
+        torchrun(monkeypatch, *started)
     assert distributed.count(wanted, device) == found
 
 
-@pytest.mark.parametrize(("device", "here", "why"), [
-    ("auto", 0, "torch sees no GPU here"), ("cuda", 0, "torch sees no GPU here"), ("cpu", 2, "train.device is cpu"),
+@pytest.mark.parametrize(("wanted", "device", "here", "started", "message"), [
+    ("gpu", "cuda", 0, (), "^train.processes is gpu, but torch sees no GPU here. Set it to a number, such as 1.$"),
+    ("gpu", "cpu", 2, (), "^train.processes is gpu, but train.device is cpu. Set it to a number, such as 1.$"),
+    (3, "auto", 2, (), r"Training in 3 processes .* but torch sees 2\. Set train\.processes to 2"),
+    (2, "cpu", 0, (4, 4), r"^torchrun started 4 processes, but .* is 2\. Set .* to 4, or"),
+    ("gpu", "auto", 2, (4, 3), "Training in 3 processes on this machine"),
 ])  # fmt: skip
-def test_gpu_without_gpus_is_refused(monkeypatch, device, here, why):
+def test_other_numbers_of_processes_are_refused(monkeypatch, wanted, device, here, started, message):
     gpus(monkeypatch, here)
-    with pytest.raises(ReposeError, match=f"^train.processes is gpu, but {why}. Set it to a number, such as 1.$"):
-        distributed.count("gpu", device)
-
-
-def test_fewer_gpus_than_processes_are_refused(monkeypatch):
-    gpus(monkeypatch, 2)
-    with pytest.raises(ReposeError, match=r"Training in 3 processes .* but torch sees 2\. Set train\.processes to 2"):
-        distributed.count(3, "auto")
-
-
-def test_torchruns_processes_are_those_of_the_settings(monkeypatch):
-    torchrun(monkeypatch, 4)
-    assert distributed.count(4, "cpu") == 4
-    with pytest.raises(ReposeError, match=r"^torchrun started 4 processes, but .* is 2\. Set .* to 4, or"):
-        distributed.count(2, "cpu")
-
-
-def test_torchrun_may_span_machines(monkeypatch):
-    gpus(monkeypatch, 2)
-    torchrun(monkeypatch, 4, here=2)
-    assert distributed.count("gpu", "auto") == distributed.count(4, "cuda") == 4
-    torchrun(monkeypatch, 4, here=3)
-    with pytest.raises(ReposeError, match=r"Training in 3 processes on this machine"):
-        distributed.count("gpu", "auto")
+    if started:
+        torchrun(monkeypatch, *started)
+    with pytest.raises(ReposeError, match=message):
+        distributed.count(wanted, device)
 
 
 @pytest.mark.parametrize("norms", [("batch", "instance"), ("instance", "batch")])
@@ -149,18 +134,11 @@ def _do(kind: str, rank: int) -> None:
         os.kill(os.getpid(), signal.SIGINT)
     if kind == "wait":
         dist.barrier()
-    if kind.endswith("/"):
-        Path(kind, str(os.getpid())).touch()
-        time.sleep(60)
-    elif kind.startswith("/"):
+    if kind.startswith("/"):
         with distributed.first_alone():
             assert Path(kind).exists() == (rank > 0)
             time.sleep(0.2)
             Path(kind).touch()
-    if kind == "mean":
-        terms = {"one": torch.tensor(float(rank)), "two": torch.tensor(1.0)}
-        found = distributed.weighted_mean(terms, 0.25 if rank else 0.75)
-        assert {name: float(value) for name, value in found.items()} == {"one": 0.25, "two": 1.0}
 
 
 def test_an_error_of_one_is_told_and_the_others_end_in_silence():
@@ -177,30 +155,6 @@ def test_a_defect_comes_through():
 
 def test_what_the_first_fetches_is_there_for_the_others(tmp_path):
     assert ends(*[str(tmp_path / "fetched")] * 2) == [0, 0]
-
-
-def test_processes_end_when_what_started_them_is_killed(tmp_path):
-    parent = forked.start(_killed_parent, free_port(), tmp_path)
-    parent.join(60)
-    assert parent.exitcode == -signal.SIGKILL
-    deadline = time.monotonic() + 30
-    while any(psutil.pid_exists(int(file.name)) for file in tmp_path.iterdir()):
-        assert time.monotonic() < deadline, "processes are left over"
-        time.sleep(0.05)
-
-
-def _killed_parent(port: int, pids: Path) -> None:
-    for rank in range(2):
-        if not os.fork():
-            end_with_parent()  # as `repose train` does first
-            _joined(port, rank, (f"{pids}/", f"{pids}/"))
-    while len(list(pids.iterdir())) < 2:
-        time.sleep(0.05)
-    os.kill(os.getpid(), signal.SIGKILL)
-
-
-def test_a_mean_is_weighted_by_the_shares():
-    assert ends("mean", "mean") == [0, 0]
 
 
 @pytest.mark.parametrize(("got", "of_a_child", "ends"), [
@@ -223,6 +177,4 @@ def _started(got: int, of_a_child: bool) -> None:
             os._exit(INTERRUPTED)
         except ReposeError as error:
             told = str(error)
-            os._exit(
-                TOLD if "its process 2 of 2 was killed (SIGKILL)" in told and "it resumes from the last" in told else 0
-            )
+            os._exit(TOLD if "its process 2 of 2 was killed (SIGKILL)" in told and "it resumes" in told else 0)

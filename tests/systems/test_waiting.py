@@ -36,10 +36,8 @@ class Copies(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         tensors = [some for some in tree_leaves((args, kwargs)) if isinstance(some, Tensor) and some.dim()]
-        devices = {some.device.type for some in tensors} | {torch.device(kwargs.get("device") or "meta").type} - {
-            "meta"
-        }
-        if len(devices) > 1 and not kwargs.get("non_blocking"):
+        devices = {some.device.type for some in tensors} | {torch.device(kwargs.get("device") or "meta").type}
+        if len(devices - {"meta"}) > 1 and not kwargs.get("non_blocking"):
             self.waited.append(str(func))
         return func(*args, **kwargs)
 

@@ -60,9 +60,7 @@ def test_terms_are_told_apart_by_name_and_the_same_at_every_step(tmp_path):
     kept = History(tmp_path, 0)
     kept.add(1, terms(1, d_image=10))
     kept.add(2, dict(reversed(terms(3, d_image=20).items())))
-    with pytest.raises(
-        ReposeError, match=r"terms of step 3 are d_image, late, and those of earlier ones l1, d_image\."
-    ):
+    with pytest.raises(ReposeError, match=r"of step 3 are d_image, late, and those of earlier ones l1, d_image\."):
         kept.add(3, {"d_image": torch.ones(()), "late": torch.ones(())})
     kept.log(2)
     assert kept.latest == {"step": 2, "l1": 2, "d_image": 15}
@@ -72,9 +70,7 @@ def test_terms_are_told_apart_by_name_and_the_same_at_every_step(tmp_path):
             after_a_row.add(3, {"l1": torch.ones(())})
 
 
-@pytest.mark.parametrize(
-    ("value", "word", "checks"), [(float("nan"), "NaN", []), (-float("inf"), "infinite", [1, 2, 3])]
-)
+@pytest.mark.parametrize(("value", "word", "checks"), [(torch.nan, "NaN", []), (-torch.inf, "infinite", [1, 2, 3])])
 def test_the_first_term_that_is_not_finite_is_named_with_its_step(tmp_path, value, word, checks):
     kept, last = History(tmp_path, 10), tmp_path / "last.safetensors"
     for step in range(11, 17):
@@ -83,9 +79,7 @@ def test_the_first_term_that_is_not_finite_is_named_with_its_step(tmp_path, valu
             kept.check_finite("paper-m", last)
         if step == 12:
             kept.log(step)
-    with pytest.raises(
-        ReposeError, match=rf"paper-m stopped: .* term d_image became {word} at step 15\. No checkpoint"
-    ):
+    with pytest.raises(ReposeError, match=rf"paper-m stopped: .* d_image became {word} at step 15\. No checkpoint"):
         kept.check_finite("paper-m", last)
     last.touch()
     with pytest.raises(ReposeError, match=rf"at step 15\. The last good checkpoint is kept: {last}\. Lower"):
