@@ -206,7 +206,7 @@ def test_yaml_is_read_as_dvc_reads_it(head):
 
 def test_names_that_systems_cannot_have():
     check_system_names(["paper-m", "Paper_M2", "_a", "x"])
-    for name in ("lr0.001", "..", "a/b", "a b", "a@b", "$a", "-a", "4-items", "größe", "a\n", "", 2026):
+    for name in ("lr0.001", "..", "a/b", "a b", "a@b", "$a", "-a", "4-items", "größe", "a\n", "", 2026, "baselines"):
         with pytest.raises(ValueError, match=f"^{re.escape(repr(name))} cannot be the name of a system"):
             check_system_names(["attend", name])
 

@@ -122,7 +122,8 @@ def check_system_names(names: Iterable[Any]) -> None:
     """Check that names of systems can be part of a command, a folder and a key of `dvc exp run --set-param`.
 
     Raises:
-        ValueError: a name has characters other than letters (a to z), digits, - and _, or starts with a digit or -.
+        ValueError: a name has characters other than letters (a to z), digits, - and _, or starts with a digit or -; or it is
+            baselines.
     """
     for name in names:
         if not isinstance(name, str) or not _SYSTEM.fullmatch(name):
@@ -131,6 +132,8 @@ def check_system_names(names: Iterable[Any]) -> None:
                 f"{name!r} cannot be the name of a system.{why} Use letters (a to z), digits, - and _, starting with a "
                 "letter or _."
             )
+        if name == "baselines":  # evaluate's folder of their scores
+            raise ValueError("'baselines' cannot be the name of a system, as the baselines have it. Use another one.")
 
 
 def block(params: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:

@@ -68,6 +68,15 @@ def test_a_photo_of_an_unknown_name_or_without_its_map_is_named(small):
         small.photos().load(["0-1.png"])
 
 
+@pytest.mark.parametrize("kind", ["images", "posemaps"])
+def test_a_damaged_photo_or_map_is_named(tmp_path, kind):
+    small = write(tmp_path)
+    for shard in (tmp_path / kind / "0").glob("*.tar"):
+        shard.write_bytes(shard.read_bytes().replace(b"IDAT", b"DATI"))
+    with pytest.raises(ReposeError, match=rf"^{loadable(small)[0]} in .*/{kind} is damaged \(.+\)\. Restore it"):
+        small.photos().load(loadable(small))
+
+
 def test_a_photo_without_a_limb_in_the_frame_has_a_blank_map(tmp_path):  # with split.posed any, it may be in a pair
     small = write(tmp_path)
     small.keypoints[small.names.index("0-1.png"), 1:] = np.nan

@@ -81,7 +81,7 @@ class Photos:
         slot = self._slot.get(row)
         if slot is not None:
             return cached_pixels[slot], cached_maps[slot]
-        pixels, maps = self._placed(row).image(decode(self._images[name])), self._map(name, row)
+        pixels, maps = self._placed(row).image(self._images.decoded(name, decode)), self._map(name, row)
         if len(self._slot) < len(cached_pixels):
             slot = self._slot[row] = len(self._slot)
             cached_pixels[slot], cached_maps[slot] = pixels, maps
@@ -90,7 +90,7 @@ class Photos:
     def _map(self, name: str, row: int) -> np.ndarray:
         """The photo's pose map; blank if it has none, as the stage posemaps writes none without a limb in the frame."""
         if name in self._maps:
-            return decode_indices(self._maps[name])
+            return self._maps.decoded(name, decode_indices)
         keypoints, frame = self._placed(row).keypoints(self._joints[row]), self.frame
         drawn = draw(keypoints[None], height=frame.height, width=frame.width, line_width=self.line_width)[0]
         if drawn.any():

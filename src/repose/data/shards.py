@@ -7,15 +7,16 @@ and size give the member's content in bytes. The same files give the same bytes.
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, TypeVar
 
 import pandas as pd
 
 from repose.errors import DataError
 
+T = TypeVar("T")
 _SHARD = re.compile(r"([\w-]{1,99}/)?[\w-]{1,99}(\.tar)?", re.ASCII)  # of several parts, with its folder before it
 INDEX_COLUMNS = ("name", "shard", "offset", "size")
 
@@ -94,6 +95,17 @@ class ShardReader(Mapping[str, bytes]):
                 "Restore it (`dvc checkout`) or run the stage that wrote it again."
             )
         return content
+
+    def decoded(self, name: str, decode: Callable[[bytes], T]) -> T:
+        """Return what `decode` makes of a file's content. Raises a DataError that names the file if `decode` raises one."""
+        content = self[name]
+        try:
+            return decode(content)
+        except DataError as error:
+            raise DataError(
+                f"{name} in {self.folder} is damaged ({error}). Restore it (`dvc checkout`) or run the stage that wrote it "
+                "again."
+            ) from None
 
     def __contains__(self, name: object) -> bool:
         return name in self._rows

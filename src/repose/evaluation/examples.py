@@ -42,7 +42,7 @@ def read_examples(folder: Path) -> list[Example]:
     index = read_table(folder / "examples.csv", EXAMPLES)
     images, examples = ShardReader(folder, index), dict[tuple[str, str], Example]()
     for source, target, title, name in index[["from", "to", "shows", "name"]].to_numpy().tolist():
-        examples.setdefault((source, target), Example(source, target, {})).shown[title] = decode(images[name])
+        examples.setdefault((source, target), Example(source, target, {})).shown[title] = images.decoded(name, decode)
     return list(examples.values())
 
 
@@ -59,6 +59,6 @@ def figure(examples: Sequence[Example], generated: Mapping[str, Path]) -> np.nda
     sources = max(len(example.shown) for example in examples) - 2
     given, rows = [*(f"source {number + 1}" for number in range(sources)), "target pose", "target"], []
     for source, target, shown in examples:
-        images = [decode(shards[image_name(source, target)]) for shards in made.values()]
+        images = [shards.decoded(image_name(source, target), decode) for shards in made.values()]
         rows.append([*map(shown.get, given), *images])
     return grid(rows, [*given, *made], zoom=-(-_MIN_COLUMN // examples[0].shown["target"].shape[1]))

@@ -87,7 +87,7 @@ class Search:
         """Look at all batches, and write the results of each shard to its file; yield after each batch."""
 
         def look_at(names: list[str]) -> Found:
-            pixels = np.stack([decode(self._photos[name]) for name in names])
+            pixels = np.stack([self._photos.decoded(name, decode) for name in names])
             return look(torch.from_numpy(pixels).movedim(3, 1))
 
         pool = ThreadPoolExecutor(threads)

@@ -64,7 +64,12 @@ def run(*, lists: Path, images: Path, keypoints: Path, report: Path, work: Path,
         counts["compared"] = {"files": list(settings.files), **agreement(placed, extracted.reference)}
     photos = ShardReader(images, table)
     pictures = galleries(
-        names, lambda name: decode(photos[name]), placed, matched.confidence, extracted.reference, settings.pictures
+        names,
+        lambda name: photos.decoded(name, decode),
+        placed,
+        matched.confidence,
+        extracted.reference,
+        settings.pictures,
     )
     outcome = check_keypoints(
         table, placed, matched.confidence, min_posed_share=settings.min_posed_share,
