@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageCms
 
 from repose.data.images import decode, decode_indices, encode_jpeg, encode_png, to_tensor, to_uint8
 from repose.data.inspection import inspect
@@ -172,6 +172,15 @@ def test_a_profile_that_is_called_srgb_may_be_linear(gamma, level):
     file = io.BytesIO()
     Image.new("RGB", (8, 8), (128,) * 3).save(file, "PNG", icc_profile=profile_of(SRGB, gamma, b"built-in Linear sRGB"))
     assert decode(file.getvalue())[4, 4].tolist() == [level] * 3
+
+
+def test_a_profile_that_is_called_srgb_is_looked_at_once(monkeypatch):
+    file, looks = io.BytesIO(), list[Any]()
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(file, "PNG", icc_profile=profile_of(SRGB, 2.2, b"sRGB of many photos"))
+    convert = ImageCms.profileToProfile
+    monkeypatch.setattr(ImageCms, "profileToProfile", lambda *given, **how: looks.append(0) or convert(*given, **how))
+    assert [decode(file.getvalue())[4, 4].tolist() for _ in range(3)] == [[1, 2, 3]] * 3
+    assert len(looks) == 1
 
 
 def test_a_transparent_color_is_white_also_beside_a_profile():

@@ -12,6 +12,7 @@ import struct
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import lru_cache
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -214,14 +215,23 @@ def _rgb(image: Image.Image) -> Image.Image:
 def _in_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     """The image in sRGB; the same image if its profile is damaged, of another mode, or sRGB's."""
     try:
+        if _is_of_srgb(profile):
+            return image
         given, srgb = ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB")
-        if "srgb" in ImageCms.getProfileDescription(given).lower():
-            gray = ImageCms.profileToProfile(Image.new("L", (1, 1), 128).convert("RGB"), given, srgb)
-            if abs(np.asarray(gray).mean() - 128) < 9:  # a linear sRGB gives 188
-                return image
         return ImageCms.profileToProfile(image, given, srgb, outputMode="RGB") or image
     except (ImageCms.PyCMSError, OSError, ValueError):
         return image
+
+
+@lru_cache(maxsize=32)  # a transform takes milliseconds, and most photos have the profile of others
+def _is_of_srgb(profile: bytes) -> bool:
+    """Whether a profile is called sRGB, and is not linear."""
+    given = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+    if "srgb" not in ImageCms.getProfileDescription(given).lower():
+        return False
+    gray = Image.new("L", (1, 1), 128).convert("RGB")
+    converted = ImageCms.profileToProfile(gray, given, ImageCms.createProfile("sRGB"))
+    return bool(abs(np.asarray(converted).mean() - 128) < 9)  # a linear sRGB gives 188
 
 
 def _encode(image: Image.Image, **how: Any) -> bytes:
