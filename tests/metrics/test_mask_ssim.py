@@ -3,6 +3,7 @@ import pytest
 import torch
 from skimage.metrics import structural_similarity
 from skimage.morphology import closing, footprint_rectangle
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mannequin_pairs import mannequin_pairs
 from repose.data import pose_mask as module
@@ -83,6 +84,20 @@ def test_masks_are_those_drawn_pixel_by_pixel(height, width):
     expected = np.stack([slow_mask(points, height, width) for points in keypoints])
     assert np.array_equal(masks, expected)
     assert 0.05 < expected.mean() < 1 or height == 1
+
+
+def test_masks_are_never_larger_than_a_byte_per_pixel():
+    class Operations(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            made = func(*args, **(kwargs or {}))
+            if isinstance(made, torch.Tensor) and made.ndim >= 3 and min(made.shape[-2:]) >= 40:
+                found.add(made.dtype)
+            return made
+
+    found = set[torch.dtype]()
+    with Operations():
+        pose_mask(torch.full((2, 18, 2), 20.0), height=48, width=40, protocol="pg2")
+    assert found == {torch.bool}
 
 
 @pytest.mark.parametrize(("first", "last", "nothing"), [

@@ -69,4 +69,11 @@ def _centres(ends: Tensor, radius: int) -> tuple[Tensor, Tensor]:
 
 def _dilated(mask: Tensor, size: int) -> Tensor:
     """True where the square of `size` px around a pixel contains a True pixel; pixels outside the image are False."""
-    return F.max_pool2d(mask.float(), size, stride=1, padding=size // 2).bool()
+    reach = size // 2
+    for dim, padding in ((-1, (reach, reach)), (-2, (0, 0, reach, reach))):  # max_pool2d is 20 times slower on a CPU
+        padded = F.pad(mask, padding)
+        length = mask.shape[dim]
+        mask = padded.narrow(dim, 0, length)
+        for offset in range(1, size):
+            mask = mask | padded.narrow(dim, offset, length)
+    return mask
