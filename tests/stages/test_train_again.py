@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from killed import steps_of, train_interrupted
+from killed import steps_of, the_work, train_interrupted
 
 from mannequins import surface
 from repose import checkpoint, systems
@@ -112,6 +112,14 @@ def test_an_extension_that_was_given_up_leaves_nothing(data, tmp_path, monkeypat
     train_interrupted(monkeypatch, data, run, row_changes={"steps": 8}, extend=True, **every)
     train_tiny(data, run, row_changes={"steps": 2}, **every)
     assert files_in(run) == before
+
+
+def test_files_that_a_user_put_beside_the_samples_do_not_keep_a_run_from_resuming(data, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    train_interrupted(monkeypatch, data, run, sample_every=1, checkpoint_every=1)
+    (the_work(run) / "samples" / "000002 copy.png").touch()
+    train_tiny(data, run, sample_every=1, checkpoint_every=1)
+    assert (run / "samples" / "000002 copy.png").is_file()
 
 
 @pytest.mark.parametrize("steps", [5, 3])

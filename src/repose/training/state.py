@@ -85,7 +85,7 @@ def prepare(work: Path, about: About, *, extend: bool) -> None:
     place.mkdir(parents=True, exist_ok=True)
     step = 0 if found is None else found.step
     for file in [*place.glob("checkpoints/[0-9]*"), *place.glob("samples/[0-9]*")]:
-        if int(file.stem) > step:
+        if file.stem.isdecimal() and int(file.stem) > step:  # others are the user's
             file.unlink()
     notes = [note for note in extensions(place) if note["step"] < step]
     if found is not None and found.row.steps != steps:
