@@ -253,7 +253,7 @@ def _read_path(file: File) -> bytes:
             content: bytes = stream.read(file.size + 1)
     except OSError as error:
         raise ReposeError(
-            f"Cannot read {file.entry} of {file.where}: {error.strerror}. Check that it is there and its permissions."
+            f"Cannot read {file.entry} of {file.where}: {error.strerror}. Check that it is there, and check its permissions."
         ) from None
     if len(content) != file.size:
         raise ReposeError(
