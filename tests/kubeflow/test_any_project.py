@@ -115,6 +115,12 @@ def test_params_with_the_names_of_a_component_s_own_inputs_are_exposed(tmp_path)
     assert (task.entries, task.changes) == (("id",), {"params.yaml:after.1": "3"})
 
 
+def test_an_exposed_param_with_the_name_of_a_folder_before_its_equals_sign(tmp_path):
+    before = ["run-record", "lr", "lr=1/dvc.yaml", "lr=params.yaml:lr"]
+    task = read_task(steps.words("", tmp_path, tmp_path, [], before=before), {"REPOSE_RUN": "run-1"})
+    assert task.words == ("run-record", "lr", "lr=1/dvc.yaml")
+
+
 @pytest.mark.parametrize(("key", "message"), [
     ("beds", "The parameter beds decides which stages and params exist, so a run cannot change it"),
     ("beds.north", "The parameter beds.north decides which stages"),

@@ -65,11 +65,10 @@ def read_task(words: Sequence[str], environment: Mapping[str, str] = os.environ)
         texts = {key: text for key, text in inputs["parameterValues"].items() if text is not None}
         if wrong := [key for key, text in texts.items() if not isinstance(text, str)]:
             raise TypeError(f"{wrong[0]} is not text")
-        pairs = [word.partition("=")[::2] for word in before]
-        keys = {name: address for name, address in pairs if ":" in address}  # a folder may be named a=b
+        exposed = [word for word in before if ":" in word.partition("=")[2]]  # a folder may be named a=b
+        keys = dict(word.split("=", 1) for word in exposed)
         return Task(
-            tuple(word for word in before if word.partition("=")[0] not in keys),
-            texts.get("stage", ""), environment[RUN], texts["remote"],
+            tuple(word for word in before if word not in exposed), texts.get("stage", ""), environment[RUN], texts["remote"],
             texts.get("endpoint", ""), {keys[name]: text for name, text in texts.items() if name in keys},
             texts.get("overrides", ""),
             tuple(text for name, text in sorted(texts.items()) if re.fullmatch(rf"{AFTER}\d+", name) and name not in keys),
