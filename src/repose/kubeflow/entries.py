@@ -40,7 +40,7 @@ def read_entries(remote: Remote, names: Iterable[str]) -> dict[str, Entry]:
 
 
 def parse_entries(content: bytes, where: str) -> dict[str, Entry]:
-    """Entries of stages by their addresses. Raises a RemoteError, opened by `where`, for what DVC does not write."""
+    """Entries of stages by their addresses. Raises a RemoteError about `where` for what DVC does not write."""
     found = from_json(content, where)
     if not isinstance(found, dict) or not all(isinstance(address, str) for address in found):
         raise TamperedError(f"{where} does not hold entries of dvc.lock by their stages")
@@ -97,7 +97,7 @@ def to_json(value: Any) -> bytes:
 
 
 def from_json(content: bytes, where: str) -> Any:
-    """The value of `to_json`. Raises a RemoteError, opened by `where`, if it is damaged."""
+    """The value of `to_json`. Raises a RemoteError about `where` if it is damaged."""
     try:
         return json.loads(content, object_hook=lambda found: dict(found[_PAIRS]) if _PAIRS in found else found)
     except (ValueError, TypeError, RecursionError) as error:

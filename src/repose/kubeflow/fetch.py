@@ -60,8 +60,8 @@ def fetch_run(folder: Path, run: str, *, remote: str | None, endpoint: str, forc
     The record is not trusted: only files that the project's dvc.yaml names are written, all or none, and dvc.lock only gets
     entries of stages that dvc.yaml has here, with their outputs.
 
-    DVC's remote is given by name or address (None: the project's default), and the URL of an S3 server if not Amazon's. With
-    `force`, what is not committed is overwritten.
+    `remote` is the name or address of DVC's remote (None: the project's default), and `endpoint` the URL of an S3 server other
+    than Amazon's, or empty. With `force`, what is not committed is overwritten.
 
     Raises:
         ReposeError: the run's record is missing or damaged, or names other files; uncommitted changes would be lost; the
@@ -195,7 +195,7 @@ def read_record(remote: Remote, run: str) -> dict[str, Any]:
 
 
 def parse_record(content: bytes, where: str) -> dict[str, Any]:
-    """A run's record, of which only the types are checked. Raises a ReposeError, opened by `where`, if it is none."""
+    """A run's record, of which only the types are checked. Raises a ReposeError about `where` if it is none."""
     try:
         found: dict[str, Any] = _RECORD.dump_python(_RECORD.validate_json(content), mode="json", exclude_defaults=True)
         return found

@@ -31,8 +31,9 @@ _MARK = "REPOSE_TASK=kfp.dsl.executor_main"  # what KFP's subprocess runner look
 def run_local(plan: Plan, *, remote: str, endpoint: str, docker: bool, values: Mapping[str, Any]) -> str:
     """Run the pipeline here; return the name of the run. Its record is in the remote, even after a failure.
 
-    DVC's remote is a folder or s3://, with the URL of an S3 server if not Amazon's. With `docker`, containers of the plan's
-    image run, not subprocesses. `values` are those of parameters that differ from the defaults.
+    `remote` is the address of DVC's remote, a folder or s3://, and `endpoint` the URL of an S3 server other than Amazon's, or
+    empty. With `docker`, containers of the plan's image run, not subprocesses. `values` are those of parameters that differ
+    from the defaults.
 
     Raises:
         ReposeError: Docker is not running, the disk of the temporary folder is full, or see `copy_sources`.

@@ -108,7 +108,7 @@ class ParamsFile:
 
 
 def parse(text: str, suffix: str, where: str) -> Any:
-    """The value of a document in JSON or TOML, else YAML. Raises a SettingsError, opened by `where`, for another format."""
+    """The value of a document in JSON or TOML, else YAML. Another format is a SettingsError about `where`."""
     from dvc.utils.serialize import PARSERS, ParseError
 
     try:
@@ -218,9 +218,7 @@ def parse_overrides(text: str) -> dict[str, Any]:
         values = json.loads(text or "{}")
         if not isinstance(values, dict):
             raise ValueError("it is no object")
-        parse_yaml(
-            json.dumps(values, ensure_ascii=False, allow_nan=False)
-        )  # rejects what is too deep for a params file
+        parse_yaml(json.dumps(values, ensure_ascii=False, allow_nan=False))  # rejects what is too deep there
         return values
     except (ValueError, RecursionError) as error:
         raise SettingsError(

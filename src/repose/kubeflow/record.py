@@ -86,7 +86,7 @@ def write_record(task: Task, image: Path) -> dict[str, Any]:
 
 
 def parse_report(content: bytes, where: str) -> Report:
-    """The report of a step. Raises a RemoteError, opened by `where`, if it is none."""
+    """The report of a step. Raises a RemoteError about `where` if it is none."""
     try:
         return TypeAdapter(Report).validate_python(from_json(content, where))
     except ValidationError as error:

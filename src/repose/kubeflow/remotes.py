@@ -59,13 +59,13 @@ def open_remote(repo: Any, remote: str | None, endpoint: str) -> Remote:
 
 
 def check_address_is_public(address: str, where: str) -> None:
-    """Raise a ReposeError, opened by `where`, if an address has a login or a query, which a run would show."""
+    """Raise a ReposeError about `where` if an address has a login or a query, which a run would show."""
     if shown(address) != address or has_secret(address):
         raise _secret(where)
 
 
 def check_public(value: Any, where: str) -> None:
-    """Raise a ReposeError, opened by `where` and the key, for an address with a login or a signature: a run would show it."""
+    """Raise a ReposeError about `where` and the key if a text is an address with a login or a signature, which runs show."""
     if isinstance(value, Mapping):
         for key, child in value.items():
             check_public(child, f"{where}{'' if where.endswith(' ') else '.'}{key}")

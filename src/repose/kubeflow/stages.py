@@ -39,7 +39,7 @@ class Producers:
         return sorted({name for out, name in self._of_outs.items() if contains(out, path) or contains(path, out)})
 
     def check_source(self, path: str, where: str) -> None:
-        """Raise a ReposeError, opened by `where`, if the remote lacks data of a source that a path is, has or is in."""
+        """Raise a ReposeError about `where` if the remote lacks data of a source that a path is, contains or is in."""
         for source, why in self._elsewhere.items():
             if contains(source, path) or contains(path, source):
                 raise ReposeError(

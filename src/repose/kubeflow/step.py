@@ -79,7 +79,7 @@ def _entry_of(image: Path, folder: Path, task: Task, entries: Mapping[str, Entry
 
 
 def run_node(task: Task, image: Path) -> None:
-    """Do the work of a TrainJob's node: the first one's is a step's, others only run the command. Raises as `run_step`."""
+    """Do the work of a TrainJob's node: the first does a step's, the others only run the command. Raises as `run_step`."""
     from dvc.stage.exceptions import StageCmdFailedError
     from dvc.stage.run import cmd_run
 

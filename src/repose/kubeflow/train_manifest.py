@@ -29,7 +29,7 @@ def manifest(
 ) -> dict[str, Any]:  # fmt: skip
     """The TrainJob of a stage, with what each node gets: a command of at most 128 words, its needs, more variables.
 
-    Each accelerator gets a training process; without any, a node has one. Without an account, it is the namespace's default.
+    Each accelerator gets a training process; without any, a node has one. The default account is the namespace's.
     """
     trainer = {
         "image": image, "command": [_literal(word) for word in command], "numNodes": needs.nodes,
