@@ -100,8 +100,12 @@ def test_dvc_reads_the_pipeline_and_makes_the_data_first(tmp_path):
 def test_the_picture_is_of_the_table_and_has_a_bar_for_each_row_as_long_as_its_score(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(ROOT / "docs")
     drawing: Any = importlib.import_module("ablations")
-    committed = np.asarray(Image.open(ROOT / "docs" / "ablations.png"))
-    np.testing.assert_array_equal(committed, drawing.chart(pd.read_csv(drawing.TABLE)))
+    committed, drawn = (
+        np.asarray(Image.open(ROOT / "docs" / "ablations.png")),
+        drawing.chart(pd.read_csv(drawing.TABLE)),
+    )
+    for colour in (drawing.BASELINE, drawing.TRAINED):  # the letters differ with the libraries that Pillow finds
+        np.testing.assert_array_equal((committed == colour).all(2), (drawn == colour).all(2))
     columns = ["system", "kind", *(f"torso-ciede2000{end}" for end in ("", " low", " high"))]
     rows = [
         ("copy source", None, 24, 23, 25), ("paper-m", "paper", 12, 11, 13), ("later", None, None, None, None),
