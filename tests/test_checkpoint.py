@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +19,7 @@ from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.errors import CheckpointError, ReposeError
 from repose.systems import Progress, System, SystemSettings, build, paper
-from tiny_system import FRAME, save_system, small_row
-from tiny_system import SMALL as KINDS
+from tiny_system import save_system
 
 SMALL = {"steps": 10, "generator": {"width": 4, "blocks": 1}, "discriminators": {"width": 4, "layers": 1}}
 PAPER, ATTEND = (systems.row({"kind": kind} | SMALL, kind) for kind in ("paper", "attend"))
@@ -58,8 +55,7 @@ def state(system: System) -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("row", [PAPER, ATTEND], ids=["paper", "attend"])
-@pytest.mark.parametrize("to_resume", [True, False])
+@pytest.mark.parametrize(("row", "to_resume"), [(PAPER, True), (ATTEND, False)], ids=["paper", "attend"])
 def test_what_is_saved_comes_back(tmp_path, row, to_resume):
     system = new_system(row)
     train(system, range(2))
@@ -80,12 +76,12 @@ def test_what_is_saved_comes_back(tmp_path, row, to_resume):
     assert parts - {"random"} == ({"network", "optimiser"} if to_resume else {"network"})
 
 
-@pytest.mark.parametrize("compute", [
-    lambda: torch.cat([torch.linspace(-1, 1, 4), torch.ones(4)]), lambda: torch.full((4,), torch.ones(4).sum().item())
-])  # fmt: skip
-def test_a_system_may_compute_with_values_while_it_is_built(tmp_path, monkeypatch, compute):
+def test_a_system_may_compute_with_values_while_it_is_built(tmp_path, monkeypatch):
     """As one of a user's own may, for a grid of coordinates."""
     build_paper = paper.build
+
+    def compute() -> Tensor:
+        return torch.full((4,), torch.ones(4).sum().item())
 
     def build_with_buffer(*given: Any) -> System:
         built = build_paper(*given)
@@ -123,16 +119,6 @@ def test_a_run_resumes_with_its_state_on_a_gpu(tmp_path):
         torch.testing.assert_close(state(system)[name], value, rtol=1e-2, atol=1e-3)
 
 
-def test_a_run_on_the_cpu_leaves_a_gpu_alone(tmp_path, monkeypatch):
-    """Its random state is not read or set, which would open a context there: that fails if the GPU is full."""
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    for name in ("get_rng_state", "set_rng_state"):
-        monkeypatch.setattr(torch.cuda, name, lambda *_: pytest.fail("used the GPU"))
-    save(tmp_path / "a", system := new_system(PAPER), about(PAPER), to_resume=True)
-    saved = read_state(tmp_path / "a", about(PAPER))
-    restore(replace(saved, tensors=saved.tensors | {"random.cuda": torch.zeros(16, dtype=torch.uint8)}), system)
-
-
 def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path):
     system = new_system(PAPER)
     train(system, range(1))
@@ -142,18 +128,6 @@ def test_the_optimisers_state_lies_in_memory_as_it_did(tmp_path):
     for name, optimiser in system.optimisers.items():
         for values, others in zip(optimiser.state.values(), again.optimisers[name].state.values(), strict=True):
             assert {key: value.stride() for key, value in values.items()} == {k: v.stride() for k, v in others.items()}
-
-
-@pytest.mark.parametrize("kind", systems.kinds())
-def test_a_system_of_any_kind_starts_from_a_checkpoint_of_its_kind(tmp_path, kind):
-    given = save_system(tmp_path / "given.safetensors", kind)
-    system = systems.build(small_row(kind), FRAME)
-    _, loaded = checkpoint.load_weights(given, system, small_row(kind))
-    assert loaded == list(system.networks)
-    expected = checkpoint._read_tensors(given)
-    for name, network in system.networks.items():
-        for key, value in network.state_dict().items():
-            assert torch.equal(value, expected[f"network.{name}.{key}"]), key
 
 
 def test_another_run_and_a_finished_model_are_not_resumed(tmp_path):
@@ -187,9 +161,7 @@ RECORD = {"format": FORMAT, **as_dict(about(PAPER))}
 
 @pytest.mark.parametrize(("record", "message"), [
     (None, "a is a safetensors file, but not a checkpoint of repose"),
-    (RECORD | {"format": "repose checkpoint 0"}, "not a checkpoint of repose"),
     ({k: v for k, v in RECORD.items() if k != "row"}, "does not have the facts that this version of repose reads .*'row'"),
-    (RECORD | {"mood": 1}, "does not have the facts .*mood"),
     (RECORD | {"row": {"kind": "gan"}}, "a: settings.kind should be one of attend, "),
     (RECORD, "a does not fit the network 'generator' in its settings"),
 ])  # fmt: skip
@@ -208,12 +180,9 @@ LARGE = systems.row(
     ({"row": as_dict(LARGE)}, r"does not fit the network 'generator' in its settings: .* should have the shape \[2048"),
     ({"row": as_dict(LARGE) | {"generator": {"width": 2**62}}}, "describe no network that can be built"),
     ({"row": as_dict(LARGE) | {"generator": {"blocks": 10**9}}}, "blocks should be at most 256"),
-    ({"row": as_dict(LARGE) | {"discriminators": {"layers": 10**9}}}, "layers should be at most 16"),
     ({"frame": {"height": 10**6, "width": 8}}, "height should be at most 4096"),
-    ({"line_width": "wide"}, "line_width"),
-    ({"line_width": float("nan")}, "line_width"), ({"line_width": 10**400}, "line_width"),
+    ({"line_width": float("nan")}, "line_width"),
     ({"step": []}, "step"),
-    ({"photo_size": "ab"}, "photo_size"),
 ])  # fmt: skip
 def test_a_small_checkpoint_makes_no_large_network(tmp_path, change, message):
     save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": json.dumps(RECORD | change)})
@@ -231,26 +200,15 @@ def test_a_checkpoint_is_judged_before_its_networks_use_memory(tmp_path):
     assert mebibytes(setup, code, str(tmp_path / "a")) < 200
 
 
-def test_loading_a_kind_of_repose_imports_no_compiler(tmp_path):
-    files = [save_system(tmp_path / kind, kind) for kind in KINDS]
-    code = (
-        "import sys, torch; from pathlib import Path; from repose.checkpoint import load\n"
-        "for file in sys.argv[1:]: load(Path(file), torch.device('cpu')); print(file, 'torch._dynamo' in sys.modules)"
-    )
-    ran = subprocess.run([sys.executable, "-c", code, *files], check=True, text=True, stdout=subprocess.PIPE)
-    assert ran.stdout.split() == [word for file in files for word in (str(file), "False")]
-
-
-@pytest.mark.parametrize("text", ["[" * 100_000, '{"a":' * 100_000, "9" * 10_000, "\ud800"])
+@pytest.mark.parametrize("text", ["[" * 100_000, "9" * 10_000])
 def test_a_record_that_is_no_json_is_damage(tmp_path, text):
-    save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": text.encode("utf-8", "replace").decode()})
+    save_file({"weight": torch.zeros(2)}, tmp_path / "a", {"repose": text})
     with pytest.raises(CheckpointError, match="a is not a checkpoint, or a truncated or damaged one"):
         load(tmp_path / "a", CPU)
 
 
-@pytest.mark.parametrize("random", [torch.zeros(3, dtype=torch.uint8), torch.zeros(5056)])
-def test_a_damaged_random_state_is_named(random):
-    system = new_system(PAPER)
+def test_a_damaged_random_state_is_named():
+    system, random = new_system(PAPER), torch.zeros(3, dtype=torch.uint8)
     tensors = {f"network.{name}": value for name, value in state(system).items()}
     with pytest.raises(CheckpointError, match="a has no random state of torch"):
         restore(checkpoint.State(Path("a"), 1, tensors | {"random": random}), system)
