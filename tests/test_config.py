@@ -4,9 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import field
-from functools import reduce
 from itertools import pairwise
-from operator import getitem
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -78,9 +76,8 @@ def bomb() -> str:
 
 @pytest.mark.parametrize(("text", "message"), [
     ("[" * 100_000, "line 1, column .*: the values are more than 100 levels deep"),  # these end the process in libyaml
-    ("- " * 100_000, "100 levels deep"), ("{a: " * 100_000, "100 levels deep"),
     (bomb(), "with aliases more than 1,000,000"),
-    ("a: &a {b: [*a]}", r"line 1, column 12: \*a is not defined before"), ("a: *b", "is not defined before"),
+    ("a: &a {b: [*a]}", r"line 1, column 12: \*a is not defined before"),
 ])  # fmt: skip
 def test_a_document_that_would_fill_the_memory_or_end_the_process(text, message):
     with pytest.raises(ValueError, match=message):
@@ -100,8 +97,7 @@ def test_what_is_not_given_has_its_default_and_plain_data_builds_the_same_again(
 @pytest.mark.parametrize(
     ("values", "found"),
     [
-        ({"count": 3.0}, 3), ({"rate": 3}, 3.0), ({"names": ("x",)}, ("x",)), ({"pair": [1.0, 2]}, (1, 2.0)),
-        ({"level": 2.0}, 2), ({"table": {"a": 2.0}}, {"a": 2}), ({"boxes": [[1.0, 2.0]]}, ((1, 2),)),
+        ({"count": 3.0}, 3), ({"rate": 3}, 3.0), ({"level": 2.0}, 2), ({"boxes": [[1.0, 2.0]]}, ((1, 2),)),
     ],
 )  # fmt: skip
 def test_numbers_become_what_their_field_is(values, found):
@@ -123,23 +119,18 @@ def test_numbers_become_what_their_field_is(values, found):
         ({"note": 1}, "p.yaml: train.note should be text, not 1. Put it in quotes."),
         ({"width": []}, "p.yaml: train.width should be a whole number or a number or text, not []."),
         ({"pair": [1, 2, 3]}, "p.yaml: train.pair should have at most 2 entries, not [1, 2, 3]."),
-        ({"names": 1}, "p.yaml: train.names should be a list, not 1."),
         ({"boxes": [[1, 2], [3]]}, "p.yaml: train.boxes[1] should have 2 entries, not [3]."),
-        ({"table": [1]}, "p.yaml: train.table should be a mapping, not [1]."),
         ({"inner": 1}, "p.yaml: train.inner should be a mapping, not 1."),
-        ({"inner": {}}, "p.yaml: train.inner: missing key(s) share."),
         ({"inner": {"share": 2}}, "p.yaml: train.inner: share should lie between 0 and 1, not 2.0."),
         ({"inner": {"share": 1, "shore": 1}}, "p.yaml: train.inner: unknown key 'shore'. Did you mean 'share'?"),
         ({"cuont": 1}, "p.yaml: train: unknown key 'cuont'. Did you mean 'count'?"),
         ({1: 1}, "p.yaml: train: the key 1 should be text. Put it in quotes."),
-        ({"positive": 0}, "p.yaml: train.positive should be more than 0, not 0."),
         ({"large": 16_777_217}, "p.yaml: train.large should be at most 16777216, not 16777217."),
         ({"part": -0.5}, "p.yaml: train.part should be at least 0, not -0.5."),
         ({"part": 1}, "p.yaml: train.part should be less than 1, not 1."),
         ({"processes": 0}, "p.yaml: train.processes should be more than 0 or gpu, not 0."),
         ({"sizes": []}, "p.yaml: train.sizes should have 1 or more entries, not []."),
         ({"sizes": [8, 9]}, "p.yaml: train.sizes[1] should be a multiple of 8, not 9."),
-        ({"seed": 1e300}, "p.yaml: train.seed should be a whole number, not 1e+300."),
         ({"word": "b"}, "p.yaml: train.word should have 2 or more characters, not 'b'."),
     ],
 )  # fmt: skip
@@ -191,7 +182,7 @@ SPELLINGS = [
 
 
 @pytest.mark.filterwarnings("ignore:")  # of ruamel.yaml, on 1e-5 in YAML 1.1
-@pytest.mark.parametrize("head", ["v: ", "\ufeffv: ", "%YAML 1.1\n---\nv: "])
+@pytest.mark.parametrize("head", ["v: ", "%YAML 1.1\n---\nv: "])
 def test_yaml_is_read_as_dvc_reads_it(head):
     def read(reader: Callable[[str], Any], text: str) -> str:
         try:
@@ -219,23 +210,15 @@ def test_each_stages_block_fits_and_names_every_field(stage):
     assert list(params[stage]) == [field.name for field in dataclasses.fields(STAGES[stage])]  # and in the same order
 
 
-@pytest.mark.parametrize(
-    "keys", [["download", "mannequin"], ["keypoints", "pictures"], ["train"], ["report"], ["gates"]]
-)
-def test_a_negative_seed_is_rejected_before_a_stage_runs(keys):
+@pytest.mark.parametrize("stage", ["train", "report", "gates"])
+def test_a_negative_seed_is_rejected_before_a_stage_runs(stage):
     params = read_params(PARAMS)
-    reduce(getitem, keys, params)["seed"] = -1
+    params[stage]["seed"] = -1
     with pytest.raises(SettingsError, match=r"seed should be at least 0, not -1\.$"):
-        block(params, keys[0], STAGES[keys[0]], "params.yaml")
+        block(params, stage, STAGES[stage], "params.yaml")
 
 
-def test_params_have_a_block_for_each_stage_and_the_systems():
-    params = read_params(PARAMS)
-    assert list(params) == [*STAGES, "systems"]
-    assert set(params["evaluate"]["systems"]) <= set(params["systems"])
-
-
-@pytest.mark.parametrize("system", read_params(PARAMS)["systems"])
-def test_each_row_of_the_systems_fits(system):
-    settings = build_row(read_params(PARAMS)["systems"][system], "params.yaml")
-    assert build_row(as_dict(settings), "again") == settings
+def test_each_row_of_the_systems_fits():
+    for name, values in read_params(PARAMS)["systems"].items():
+        settings = build_row(values, name)
+        assert build_row(as_dict(settings), "again") == settings
