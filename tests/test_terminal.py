@@ -64,15 +64,6 @@ def test_characters_that_steer_a_terminal_are_shown_as_escapes(screen):
         assert "\u202e" not in text.getvalue()
 
 
-def test_the_style_of_a_table_survives(monkeypatch):
-    text = io.StringIO()
-    monkeypatch.setattr(terminal, "_console", Console(file=text, force_terminal=True, color_system="standard"))
-    table = Table()
-    table.add_row(Text("failed", style="red"))
-    show(table)
-    assert "\x1b[31mfailed\x1b[0m" in text.getvalue()
-
-
 def test_a_name_with_a_line_feed_starts_no_message(screen):
     text = screen(False)
     say("photo a\nrepose: all is well\n  b\n| c |")

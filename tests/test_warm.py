@@ -1,6 +1,5 @@
 """A program that starts warm says and does what it says and does by itself."""
 
-import json
 import os
 import subprocess
 import sys
@@ -40,11 +39,3 @@ def test_folder_and_variables_are_its_own(tmp_path):
     variables = warm.environment() | {"COLUMNS": "40"}
     narrow = ended([str(COMMANDS / "repose"), "--help"], tmp_path, variables)[1]
     assert max(map(len, narrow.splitlines())) <= 40
-
-
-def test_without_its_server_nothing_is_run(tmp_path):
-    variables = warm.environment() | {"TESTS_WARM": json.dumps({str(COMMANDS / "dvc"): str(tmp_path / "none")})}
-    status, _, told = ended([str(COMMANDS / "dvc"), "init", "--no-scm"], tmp_path, variables)
-    assert status == 70
-    assert "was not run: FileNotFoundError" in told
-    assert list(tmp_path.iterdir()) == []
