@@ -1,23 +1,20 @@
 """The benchmarks run and measure what they claim."""
 
-import errno
 import importlib
 import itertools
+import json
 import math
-import resource
-import subprocess
-import sys
+import os
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
-from unittest.mock import MagicMock
 
 import pytest
 import torch
 import yaml
 
+from repose import systems
 from repose.data.records import IMAGES, read_parts
-from repose.kubeflow.params import ParamsFile
 
 ROOT = Path(__file__).parents[1]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in ("__init__", "gpu_ways"))
@@ -48,7 +45,7 @@ def test_all_benchmarks_run_one_after_the_other(monkeypatch, capsys):
     assert "Skipped" in capsys.readouterr().out
 
 
-def test_every_metric_has_a_rate_and_is_what_its_reference_gives(monkeypatch, capsys):
+def test_every_metric_has_a_rate_and_is_what_its_reference_gives(monkeypatch):
     metrics = imported("metrics")
     monkeypatch.setattr(metrics, "ROUNDS", 1)
     for name, value in (("PAIRS", 3), ("LOGITS", (50, 12)), ("FEATURES", (70, 9))):
@@ -59,27 +56,11 @@ def test_every_metric_has_a_rate_and_is_what_its_reference_gives(monkeypatch, ca
         assert all(float(rate.replace(",", "")) > 0 for rate in (theirs, ours))
         assert float(times) >= 0
         assert float(apart) < 1e-6
-    monkeypatch.setattr(metrics, "cases", lambda _: [])
-    metrics.main(["cpu"])
-    assert "furthest apart" in capsys.readouterr().out
-
-
-def test_the_references_of_the_metrics_have_one_thread():
-    code = """
-import os, runpy, sys
-sys.argv[1:] = ["--help"]
-try:
-    runpy.run_module("benchmarks.metrics", run_name="__main__")
-except SystemExit:
-    print(len(os.listdir("/proc/self/task")))
-"""
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "1"
 
 
 def test_training_and_generation_have_rates_and_steps_of_equal_time(tmp_path, capsys):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
-    params["systems"]["paper-m"]["generator"] = params["systems"]["paper-m"]["discriminators"] = {"width": 4}
+    params["systems"]["paper-m"] |= {"generator": {"width": 4}, "discriminators": {"width": 4}}
     params["systems"]["pg2"] |= {"width": 4, "code": 8, "discriminator_width": 4}
     params["train"]["threads"] = 1
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(params))
@@ -91,36 +72,17 @@ def test_training_and_generation_have_rates_and_steps_of_equal_time(tmp_path, ca
     assert "…" not in answer.err  # no cell is cut
 
 
-def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(monkeypatch, capsys):
+def test_an_evaluation_with_all_metrics_is_compared_with_each_alone(capsys):
     evaluation = imported("evaluation")
-    metrics = ["psnr", "frechet/figure", "recall@1/figure", "is/tf-2015"]
+    metrics = ["psnr", "frechet/figure", "is/tf-2015"]
     work = evaluation.Pass(10, 12, evaluation.Networks(inception=evaluation.Projection))
-    assert [len(batch.items) for part in ("train", "test") for batch in work.task.real(part)] == [12, 10]
     found = evaluation.compared(work, metrics, 1)
     assert list(found) == ["all", *metrics]
     assert all(0 < spent < 60 for of in found.values() for spent in of[0])
-    assert work.once > 0  # the root for frechet
-    drawn = evaluation.table(found, 10, 12, 1)
-    ratios = [float(cell) for cell in drawn.columns[2].cells]
-    assert max(ratios[1:]) == 1.0 <= ratios[0]
-    calls: list[Any] = []
-    monkeypatch.setattr(work, "score", lambda names: calls.append((names, work.real)) or evaluation.Spent(1, 1))
-    evaluation.compared(work, ["fid/inception-tf-2015"], 1)
-    assert calls == [(["fid/inception-tf-2015"], 2)] + 2 * [
-        (["fid/inception-tf-2015"], 12)
-    ]  # the first loads the network
+    ratios = [float(cell) for cell in evaluation.table(found, 10, 12, 1).columns[2].cells]
+    assert max(ratios[1:]) == 1.0
     evaluation.main(["--peak", "--pairs", "2", "--real", "2", "--metrics", "psnr", "--threads", "1"])
     assert float(capsys.readouterr().out) > 50
-
-
-def test_jobs_are_made_of_garments_with_three_photos(tmp_path, monkeypatch):
-    generate, real = imported("generate"), imported("generate").render_item
-    monkeypatch.setattr(generate, "render_item", lambda how, number: real(how, number)[: 2 + number % 2])
-    generate.prepare(tmp_path, 1)
-    sources, pose, _ = (tmp_path / "jobs.csv").read_text().splitlines()[1].split(",")
-    assert {*sources.split(";"), pose, "1-2.jpg"} <= {path.name for path in tmp_path.glob("*.jpg")}
-    with pytest.raises(SystemExit, match="There is no seed"):
-        generate.run(["-c", "import sys; sys.exit('There is no seed')"], ROOT / "src", tmp_path)
 
 
 def by_the_kernel(source: torch.Tensor, flow: torch.Tensor, size: int) -> torch.Tensor:
@@ -152,6 +114,33 @@ def test_the_stand_ins_of_gfla_are_what_its_kernels_compute():
         assert torch.equal(found[:, 0, y, x], weights[:, y % 3 * 3 + x % 3, y // 3, x // 3])
 
 
+def test_the_data_stages_are_measured_on_files_that_all_differ(tmp_path, capsys):
+    scale = imported("scale")
+    scale.source(place := tmp_path / "120", 120)
+    for stage in scale.STAGES:
+        for part in scale.PARTS if stage in ("keypoints", "posemaps") else ("",):
+            assert all(value > 0 for value in scale.measure(stage, place, part).values())
+    images = read_parts(place / "data" / "images", scale.PARTS, "images.csv", IMAGES)
+    assert images["sha256"].nunique() == len(images) == 120
+    found = [{"stage": "split", "photos": n, "seconds": n**2, "processor": 1, "mebibytes": n} for n in (10, 100)]
+    scale._show([*found, {**found[0], "stage": "decode", "seconds": 50}])
+    shown = capsys.readouterr().out
+    assert all(text in shown for text in ("2.00", "1.00", "0.50 (0.50-0.50)"))  # exponents; half the rate of decoding
+
+
+def test_every_row_of_the_project_is_measured_on_a_gpu_also_in_bf16():
+    everything = yaml.safe_load((ROOT / "params.yaml").read_text())
+    found = imported("train").cases(everything, "params.yaml", device="cpu", names=None, size=None)
+    assert {case.name: case.row for case in found} == {
+        name: systems.row(block, name) for name, block in everything["systems"].items()
+    }
+    assert {case.size for case in found} == {(128, 88)}
+    found = imported("train").cases(everything, "here", device="cuda", names=["vunet", "pg2"], size=(64, 48))
+    assert [(case.name, case.size, case.precision) for case in found] == [
+        (name, (64, 48), precision) for name in ("vunet", "pg2") for precision in ("fp32", "bf16")
+    ]
+
+
 def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible():
     gpu, found = imported("gpu"), list[dict[str, Any]]()
     attend = ("attend", (32, 24))
@@ -166,38 +155,23 @@ def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible():
     assert 0 < float(rows[2][11]) < limit  # % of the limit
 
 
-def test_a_peak_is_the_largest_process_s_in_the_unit_of_the_platform(monkeypatch):
-    kilobytes = {resource.RUSAGE_SELF: 2**20, resource.RUSAGE_CHILDREN: 2**21}
-    monkeypatch.setattr(resource, "getrusage", lambda who: SimpleNamespace(ru_maxrss=kilobytes[who]))
-    peaks = []
-    for platform in ("linux", "darwin"):
-        monkeypatch.setattr(sys, "platform", platform)
-        peaks.append(importlib.import_module("benchmarks").peak_mebibytes())
-    assert peaks == [2048, 2]
+def dies(*_: Any) -> None:
+    os._exit(3)
 
 
-def test_the_small_profile_of_the_pipeline_trains_every_row_for_three_steps():
-    params = ParamsFile.read(ROOT / "params.yaml")
-    small = yaml.safe_load(params.with_values(imported("kubeflow").SMALL))
-    assert {small["systems"][row]["steps"] for row in small["evaluate"]["systems"]} == {0, 3}
+def fails(scale: Any, say: Any) -> None:
+    say(what="first", rate=1.0, unit="GB/s")
+    raise ValueError(f"not on {scale.device}")
 
 
-def test_the_data_stages_are_measured_on_files_that_all_differ_and_dvc_then_has_nothing_to_do(
-    tmp_path, monkeypatch, capsys
-):
-    scale, remote = imported("scale"), imported("remote")
-    scale.source(place := tmp_path / "120", 120)
-    for stage in scale.STAGES:
-        for part in scale.PARTS if stage in ("keypoints", "posemaps") else ("",):
-            assert all(value > 0 for value in scale.measure(stage, place, part).values())
-    images = read_parts(place / "data" / "images", scale.PARTS, "images.csv", IMAGES)
-    assert images["sha256"].nunique() == len(images) == 120
-    found = [{"stage": "split", "photos": n, "seconds": n**2, "processor": 1, "mebibytes": n} for n in (10, 100)]
-    scale._show([*found, {**found[0], "stage": "decode", "seconds": 50}])
+def test_a_part_that_fails_or_dies_costs_only_itself(monkeypatch, capsys, tmp_path):
+    gpu = imported("gpu")
+    chosen = [(part.__name__, part, ()) for part in (dies, fails, gpu.limits)]
+    monkeypatch.setattr(gpu, "parts", lambda *_, **__: chosen)
+    monkeypatch.setattr(gpu, "LEAST", 0.0)
+    gpu.main(["--dry-run", "--only", "dies", "fails", "limits", "--out", str(tmp_path / "gpu.json")])
     shown = capsys.readouterr().out
-    assert all(text in shown for text in ("2.00", "1.00", "0.50 (0.50-0.50)"))  # exponents; half the rate of decoding
-    monkeypatch.setattr(remote.shutil, "which", lambda *_, **__: None)  # no SeaweedFS
-    monkeypatch.setattr(remote.os, "link", MagicMock(side_effect=OSError(errno.EXDEV, "another file system")))
-    *_, nothing_to_do, stated = remote._measured(place, tmp_path / "project")
-    assert float(nothing_to_do) > 0
-    assert stated == "no SeaweedFS"
+    assert "not measured: dies: its process ended with 3" in shown
+    assert "not measured: fails: ValueError: not on cpu" in shown
+    written = json.loads((tmp_path / "gpu.json").read_text())["records"]
+    assert [some.get("what") for some in written] == [None, "first", None, "copy", "bf16 product"]
