@@ -1,16 +1,12 @@
 """The workflows: they only call make, may only read, and give the one secret to the one step that needs it."""
 
-import os
 import re
-import subprocess
-import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from dvc.repo import Repo
 
 ROOT = Path(__file__).parents[1]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -75,36 +71,3 @@ def test_the_one_secret_goes_to_the_step_that_submits():
 def test_a_tag_of_a_model_releases_nothing():
     (pattern,) = RELEASE["on"]["push"]["tags"]
     assert [fnmatchcase(tag, pattern) for tag in ("v0.2.0", "vunet@v1.0.0", "attend@v1.0.0")] == [True, False, False]
-
-
-def test_pictures_before_and_after_as_far_as_dvc_has_them(tmp_path, monkeypatch):
-    def git(*arguments: str) -> None:
-        subprocess.run(
-            ["git", "-c", "user.name=x", "-c", "user.email=x@example.org", *arguments], cwd=tmp_path, check=True
-        )
-
-    git("init", "--quiet", "--initial-branch=main")
-    Repo.init(str(tmp_path)).close()
-    monkeypatch.chdir(tmp_path)
-    for folder in ("results", "pictures"):
-        Path(folder).mkdir()
-    for content in ("before", "after"):
-        Path("results/picture.png").write_text(content)
-        with Repo() as repo:
-            (added,) = repo.add("results/picture.png")
-        git("add", "-A")
-        git("commit", "--quiet", "--message", content)
-    md5 = added.outs[0].hash_info.value
-    (tmp_path / ".dvc/cache/files/md5" / md5[:2] / md5[2:]).unlink()
-    Path("results/picture.png").rename("pictures/after.png")  # as an earlier run left it
-    programs = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": programs, "BASE": "HEAD~1"}
-    done = subprocess.run(
-        ["make", "-s", "-o", ".venv/ready", "-f", str(ROOT / "Makefile"), "pictures"],
-        env=environment, check=True, text=True, stdout=subprocess.PIPE,
-    )  # fmt: skip
-    assert done.stdout == (
-        "## Pictures\n\n- before (HEAD~1): pictures/before.png, in this run's artifact `pictures`\n"
-        "- after (HEAD): unavailable in DVC's cache and remote; see the log\n"
-    )
-    assert {path.name: path.read_text() for path in Path("pictures").iterdir()} == {"before.png": "before"}
