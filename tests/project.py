@@ -37,12 +37,10 @@ _MADE = shutil.ignore_patterns("runs", "results", "street", "table", "dvc.lock")
 
 
 class Project:
-    """The pipeline as a user has it, with changed values in params.yaml; its programs start as in `warm`, unless `cold`."""
+    """The pipeline as a user has it, with changed values in params.yaml; its programs start as in `warm`."""
 
-    def __init__(
-        self, folder: Path, changes: Mapping[str, Any], pipelines: Sequence[str] = (), *, cold: bool = False
-    ) -> None:
-        self.folder, self.cold = folder, cold
+    def __init__(self, folder: Path, changes: Mapping[str, Any], pipelines: Sequence[str] = ()) -> None:
+        self.folder = folder
         shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(BASELINE, folder / "baseline")
         for name in ("dvc.yaml", ".dvcignore"):
@@ -69,8 +67,8 @@ class Project:
         return self._run(["make", "-o", ".venv/ready", "-f", str(ROOT / "Makefile"), target], 0)
 
     def _run(self, command: Sequence[str], code: int) -> str:
-        started = dict(os.environ) if self.cold else warm.environment()
-        environment = started | {"PATH": f"{_COMMANDS}{os.pathsep}{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+        path = f"{_COMMANDS}{os.pathsep}{os.environ['PATH']}"
+        environment = warm.environment() | {"PATH": path, "DVC_NO_ANALYTICS": "1"}
         done = subprocess.run(
             command, cwd=self.folder, env=environment, check=False, text=True, stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
