@@ -101,22 +101,6 @@ def test_a_score_beyond_its_limit_ends_the_pipeline_without_a_card(by_dvc):
     assert "Gates: no regression in 4 scores, not compared with earlier ones." in card
 
 
-def test_a_failing_stage_leaves_the_earlier_results(by_dvc):
-    """DVC removes what a stage writes before it runs it; its cache holds the earlier results."""
-    before = by_dvc.files(*OUTPUTS)
-    by_dvc.set(split__min_test_pairs=10_000)
-    assert "at least 10,000 pairs to test on" in by_dvc.dvc("repro", code=255)
-    after = by_dvc.files(*OUTPUTS)
-    assert all(
-        after.get(name) == before[name] for name in before if not name.startswith(("data/split/", "reports/split/"))
-    )
-    assert '"passed": false' in after["reports/split/validation.json"].decode()
-    by_dvc.dvc("checkout", "--force")
-    by_dvc.set(split__min_test_pairs=CHANGES["split.min_test_pairs"])
-    assert stages_run(by_dvc.dvc("repro")) == []
-    assert by_dvc.files(*OUTPUTS) == before
-
-
 def test_parts_are_run_by_themselves_and_a_left_over_is_not_read(by_dvc):
     before = by_dvc.files(*OUTPUTS)
     assert {name.split("/")[2] for name in before if name.startswith("data/keypoints/")} == {"0", "1"}
