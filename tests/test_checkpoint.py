@@ -180,6 +180,7 @@ LARGE = systems.row(
     ({"row": as_dict(LARGE)}, r"does not fit the network 'generator' in its settings: .* should have the shape \[2048"),
     ({"row": as_dict(LARGE) | {"generator": {"width": 2**62}}}, "describe no network that can be built"),
     ({"row": as_dict(LARGE) | {"generator": {"blocks": 10**9}}}, "blocks should be at most 256"),
+    ({"row": as_dict(LARGE) | {"discriminators": {"layers": 10**9}}}, "layers should be at most 16"),
     ({"frame": {"height": 10**6, "width": 8}}, "height should be at most 4096"),
     ({"line_width": float("nan")}, "line_width"),
     ({"step": []}, "step"),
