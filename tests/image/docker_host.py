@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-STAND_IN = "stand-in"  # the label of a base image that was made here
-
 
 @contextmanager
 def daemon(folder: Path) -> Iterator[dict[str, str]]:
@@ -44,7 +42,7 @@ def make_stand_in(name: str, environment: dict[str, str]) -> None:
     made = subprocess.Popen(
         ["mmdebstrap", "--quiet", "--variant=minbase", packages, "bookworm", "-"], stdout=subprocess.PIPE
     )
-    change = ["--change", f"LABEL {STAND_IN}=true", "--change", 'CMD ["python3"]']
+    change = ["--change", 'CMD ["python3"]']
     subprocess.run(["docker", "import", *change, "-", name], stdin=made.stdout, env=environment, check=True)
     assert made.stdout is not None
     made.stdout.close()

@@ -2,7 +2,6 @@
 
 In a Docker daemon of its own, with a stand-in for the base image, so that it also runs where no registry can be reached.
 REPOSE_DOCKER=running: in the daemon that `docker` finds, and with the real base image.
-REPOSE_DOCKER_FOLDER=FOLDER: the daemon of its own keeps its images there, for the next time.
 """
 
 import json
@@ -11,7 +10,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,11 +60,6 @@ class Image:
         """What a Python program printed in the image."""
         return self.docker("run", "--rm", "-i", *HARDENED, *options, NAME, "python", "-", stdin=code)
 
-    def history(self) -> list[tuple[int, str]]:
-        """Bytes and command of each layer, the last first."""
-        lines = self.docker("history", "--no-trunc", "--human=false", "--format", "{{.Size}}\t{{.CreatedBy}}", NAME)
-        return [(int(size), command) for size, command in (line.split("\t", 1) for line in lines.splitlines())]
-
 
 @pytest.fixture(scope="session")
 def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, str]]:
@@ -74,17 +67,11 @@ def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[str, st
     if RUNNING:
         yield dict(os.environ)
         return
-    kept = os.environ.get("REPOSE_DOCKER_FOLDER")
-    folder = Path(kept).absolute() if kept else tmp_path_factory.mktemp("docker")
-    try:
-        with docker_host.daemon(folder) as environment:
-            inspect = ["docker", "inspect", BASE]
-            if subprocess.run(inspect, env=environment, check=False, capture_output=True).returncode:
-                docker_host.make_stand_in(BASE, environment)
-            yield environment
-    finally:
-        if not kept:
-            shutil.rmtree(folder)
+    folder = tmp_path_factory.mktemp("docker")
+    with docker_host.daemon(folder) as environment:
+        docker_host.make_stand_in(BASE, environment)
+        yield environment
+    shutil.rmtree(folder)
 
 
 def pip_setting(name: str) -> str:
@@ -97,15 +84,13 @@ def pip_setting(name: str) -> str:
 @pytest.fixture(scope="session")
 def image(docker: Mapping[str, str]) -> Iterator[Image]:
     """Built by `make image`, with pip's certificates and index of this machine."""
-    begun, added = time.monotonic(), not CERTIFICATES.exists() and pip_setting("cert")
+    added = not CERTIFICATES.exists() and pip_setting("cert")
     index = {"PIP_INDEX_URL": pip_setting("index-url")} if pip_setting("index-url") else {}
     try:
         if added:
             shutil.copy(added, CERTIFICATES)
         flags = f"BUILD_FLAGS=--quiet --network host{'' if RUNNING else f' --build-arg BASE={BASE}'}"
         subprocess.run(["make", "image", f"IMAGE={NAME}", flags], cwd=ROOT, check=True, env={**docker, **index})
-        base = "the real base" if RUNNING else f"a stand-in for {BASE}"
-        print(f"\nbuilt in {time.monotonic() - begun:.0f} s on {base}")
         yield Image(docker)
     finally:
         if added:
@@ -132,8 +117,7 @@ def test_its_commands_run(image):
     assert cuda[1] == "2.0"
 
 
-@pytest.mark.parametrize("user", [USER, 12345])
-def test_a_stage_runs_in_a_copy_of_the_project(image, user):
+def test_a_stage_runs_in_a_copy_of_the_project_also_for_another_user(image):
     params = yaml.safe_load((ROOT / "params.yaml").read_text())
     params["download"]["mannequin"]["items"] = 6
     script = f"""
@@ -145,7 +129,7 @@ def test_a_stage_runs_in_a_copy_of_the_project(image, user):
         find data/raw -type f -exec sha256sum {{}} +
         cat dvc.lock
     """
-    output = image.run(script, "--user", f"{user}:{user}")
+    output = image.run(script, "--user", "12345:12345")
     assert "Running stage 'download'" in output
     assert "Data and pipelines are up to date." in output
     assert f"nfiles: {output.count('  data/raw/')}\n" in output
@@ -187,8 +171,8 @@ def test_no_tools_caches_or_secrets_are_left(image):
         find /var/lib/apt/lists /var/cache/apt -type f -size +0
     """
     assert image.run(left, *AS_ROOT).split() == []
-    names = [command for _, command in image.history() if "PIP_" in command or "ca.pem" in command]
-    assert names == []
+    layers = image.docker("history", "--no-trunc", "--format", "{{.CreatedBy}}", NAME).splitlines()
+    assert [command for command in layers if "PIP_" in command or "ca.pem" in command] == []
 
 
 def test_addresses_and_certificates_of_this_machine_are_not_in_it(image):
@@ -197,90 +181,59 @@ def test_addresses_and_certificates_of_this_machine_are_not_in_it(image):
     blocks = [block.split("-----END")[0].split() for block in certificates.split("BEGIN CERTIFICATE-----")[1:]]
     own = [lines[-2] for lines in blocks if lines[-2] not in known]
     addresses = pip_setting("index-url").split() + pip_setting("extra-index-url").split()
-    print(f"\n{len(own)} certificates and {len(addresses)} addresses are this machine's own; sought in every file")
     if own + addresses:
         patterns = " ".join(f"-e {shlex.quote(text)}" for text in own + addresses)
         places = "$(ls -d /* | grep -vxE '/(proc|sys|dev)')"
         assert image.run(f"grep -rlsF {patterns} {places} || true", *AS_ROOT).split() == []
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run of the compiled pipeline: its record in the remote, and how long it took."""
-
-    record: Mapping[str, Any]
-    seconds: float
-
-    @property
-    def ended(self) -> dict[str, str]:
-        """How each stage ended."""
-        return {stage["stage"]: stage.get("how", stage["state"]) for stage in self.record["stages"]}
+Record = Mapping[str, Any]  # of a run of the compiled pipeline, in the remote
 
 
-def run_local(
-    image: Image, project: Path, remote: Path, changes: Mapping[str, Any], *, runner: str = "docker", name: str = NAME
-) -> Run:
-    """Runs the compiled pipeline of a project; what it did is read from the record."""
-    given = [part for path, value in changes.items() for part in ("-P", f"{path}={value}")]
-    command = [Path(sys.executable).with_name("repose"), "kfp", "run-local", "--runner", runner, "--image", name]
-    command += ["--remote", remote, *given]
-    begun = time.monotonic()
-    done = subprocess.run(command, cwd=project, env=image.environment, check=False, text=True, capture_output=True)
+def run_local(image: Image, remote: Path, runner: str) -> Record:
+    """Run the project's own pipeline with small params, each stage as the runner does it."""
+    given = [part for path, value in CHANGES.items() for part in ("-P", f"{path}={value}")]
+    command = [Path(sys.executable).with_name("repose"), "kfp", "run-local", "--runner", runner, "--image", NAME]
+    done = subprocess.run(
+        [*command, "--remote", remote, *given], cwd=ROOT, env=image.environment, check=False, text=True, capture_output=True
+    )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    record = (remote / "kubeflow" / "runs" / done.stdout.strip() / "record.json").read_text()
-    return Run(json.loads(record), time.monotonic() - begun)
+    return json.loads((remote / "kubeflow" / "runs" / done.stdout.strip() / "record.json").read_text())
 
 
-def open_folder(made: Path) -> Path:
-    """A remote for steps that run as another user."""
-    made.mkdir(exist_ok=True)
+def ended(record: Record) -> set[str]:
+    """How the stages ended."""
+    assert len(record["stages"]) > 5
+    return {stage.get("how", stage["state"]) for stage in record["stages"]}
+
+
+@pytest.fixture(scope="module")
+def remote(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for steps that run as another user."""
+    made = tmp_path_factory.mktemp("remote")
     made.chmod(0o1777)
     return made
 
 
 @pytest.fixture(scope="module")
-def remote(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return open_folder(tmp_path_factory.mktemp("remote"))
+def in_docker(image: Image, remote: Path) -> Record:
+    return run_local(image, remote, "docker")
 
 
-@pytest.fixture(scope="module")
-def in_docker(image: Image, remote: Path) -> Run:
-    """The project's own pipeline with small params, each stage in a container."""
-    return run_local(image, ROOT, remote, CHANGES)
-
-
-@pytest.fixture(scope="module")
-def by_dvc(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A copy in which `dvc repro` ran with the same params, on this machine."""
-    project = Project(tmp_path_factory.mktemp("dvc") / "repose", CHANGES)
-    project.dvc("repro")
-    return project
-
-
-def test_the_compiled_pipeline_runs_in_it(image, in_docker, remote):
-    print(f"\n{in_docker.seconds:.0f} s for {len(in_docker.ended)} stages and the record, one after the other")
-    assert len(in_docker.ended) > 5
-    assert set(in_docker.ended.values()) == {"run"}
+def test_the_compiled_pipeline_leaves_the_bytes_that_dvc_repro_leaves_on_this_machine(
+    image, in_docker, remote, tmp_path
+):
+    assert ended(in_docker) == {"run"}
     labels = json.loads(image.docker("inspect", NAME))[0]["Config"]["Labels"]
-    assert in_docker.record["commit"] == labels["org.opencontainers.image.revision"]
+    assert in_docker["commit"] == labels["org.opencontainers.image.revision"]
     assert {path.stat().st_uid for path in remote.rglob("*")} == {os.getuid() or USER}
-
-
-def test_it_leaves_the_bytes_that_dvc_repro_leaves_on_this_machine(in_docker, by_dvc):
-    assert in_docker.record["locks"] == {"dvc.lock": (by_dvc.folder / "dvc.lock").read_text()}
+    by_dvc = Project(tmp_path / "repose", CHANGES)
+    by_dvc.dvc("repro")
+    assert in_docker["locks"] == {"dvc.lock": (by_dvc.folder / "dvc.lock").read_text()}
 
 
 def test_a_second_run_finds_its_work_and_subprocesses_do_too(image, in_docker, remote):
     for runner in ("docker", "subprocess"):
-        again = run_local(image, ROOT, remote, CHANGES, runner=runner)
-        print(f"\n{again.seconds:.0f} s with nothing to do ({runner})")
-        assert set(again.ended.values()) == {"found in the run-cache"}
-        assert again.record["locks"] == in_docker.record["locks"]
-
-
-def test_size(image):
-    layers = image.history()
-    print(f"\n{sum(size for size, _ in layers) / 1e9:.2f} GB (10^9 bytes, not compressed), by layer:")
-    for size, command in layers:
-        print(f"{size / 1e6:8.1f} MB  {command[:90]}")
-    assert max(size for size, _ in layers) < 8e9  # what does not fit a node's disk is found here
+        again = run_local(image, remote, runner)
+        assert ended(again) == {"found in the run-cache"}
+        assert again["locks"] == in_docker["locks"]
