@@ -70,7 +70,7 @@ test-s3: .venv/ready  ## tests against a real S3 server, SeaweedFS from PyPI
 	$(SEAWEEDFS) && pytest --seaweedfs tests/stages/test_download_over_s3.py tests/kubeflow/test_step_over_s3.py
 
 test-faults: .venv/ready  ## kills, full disks, a failing S3 server, damaged files; an hour, as root; writes docs/faults.md
-	$(SEAWEEDFS) && PYTHONPATH=tests python -m faults all
+	$(SEAWEEDFS) && PYTHONPATH=tests unshare --mount python -m faults all
 
 check: .venv/ready  ## format, lint, types
 	ruff format --check . && ruff check . && mypy

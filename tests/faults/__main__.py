@@ -1,136 +1,99 @@
 """The command line: `PYTHONPATH=tests python -m faults PART...`; docs/faults.md, which it writes, says what each part does."""
 
 import argparse
+import logging
 import os
+import resource
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
 
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}  # before anything imports torch
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
-from faults import page
+import seaweedfs
+import warm
+from faults import cases, fuzz, page, rounds, store
+from faults.rounds import Round
+from faults.targets import AREAS
+from file_server import Server
+from serving import serving
 
-LOCAL = ("kills", "terms", "disk", "twice")  # parts that share the prepared cases
-DRAWN = Callable[[Random, int, Path], Any]
+LOCAL = {"kills": rounds.kill, "terms": rounds.terminate, "disk": rounds.fill_disk, "twice": rounds.twice}
+FUZZED = 300  # seconds of each area
+Run = Callable[[Random, int, Path], Round]
 
 
-def main(words: list[str] | None = None) -> None:
+def main(words: Sequence[str] | None = None) -> None:
     """Run parts of the campaign, or write the page of what was run."""
     parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
     parser.add_argument("parts", nargs="+", choices=[*page.PARTS, "all", "page"], help="all: every part, then the page")
-    parser.add_argument("--rounds", type=int, help="of each part, even those that have run; default: the others")
-    parser.add_argument("--first", type=int, default=0, help="the number of the first round, or of the first input")
+    parser.add_argument("--round", type=int, help="repeat this one alone, and keep no result")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=2, help="rounds at the same time; of s3, four times as many")
-    parser.add_argument("--minutes", type=float, default=page.MINUTES, help="of each area of fuzz")
-    parser.add_argument("--areas", nargs="+", help="of fuzz; default: all")
     options = parser.parse_args(words)
-    parts = [*page.PARTS, "page"] if "all" in options.parts else list(dict.fromkeys(options.parts))
-    if "disk" in parts and "FAULTS_OWN_MOUNTS" not in os.environ:  # so that no disk is left mounted
-        os.environ["FAULTS_OWN_MOUNTS"] = "1"
-        os.execvp("unshare", ["unshare", "--mount", sys.executable, "-m", "faults", *(words or sys.argv[1:])])  # noqa: S606
-    import warm
-
+    parts = [*page.PARTS, "page"] if "all" in options.parts else options.parts
     warm.share()  # DVC, where a part prepares projects
-    if local := [part for part in LOCAL if part in parts]:
-        _run_local(local, options)
-    if "s3" in parts:
-        _run_s3(options)
-    if "fuzz" in parts:
-        _run_fuzz(options)
+    page.FOLDER.mkdir(exist_ok=True)
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="faults-", dir=memory, ignore_cleanup_errors=True) as made:
+        how = Path(made), options.seed, options.round
+        if local := [part for part in LOCAL if part in parts]:
+            server = Server()
+            server.body = cases.zip_of(cases.photos(30))
+            with serving(server):
+                known = cases.prepare(Path(made), server.address)
+                for part in local:
+                    run_part(part, partial(LOCAL[part], known), *how)
+        if "s3" in parts:
+            os.environ |= {
+                "AWS_ACCESS_KEY_ID": seaweedfs.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": seaweedfs.SECRET_KEY, "NO_PROXY": "*",
+                "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
+            }  # fmt: skip
+            with seaweedfs.running() as address:
+                stored = list(store.prepare(Path(made), address))
+                fail = partial(store.fail, stored, server=address, secret=seaweedfs.SECRET_KEY)
+                run_part("s3", fail, *how, jobs=8)  # most of the time they wait
+        if "fuzz" in parts:
+            warnings.simplefilter("ignore")
+            logging.disable()
+            resource.setrlimit(resource.RLIMIT_AS, (32 * fuzz.MEMORY, resource.RLIM_INFINITY))
+            run_part("fuzz", partial(_fuzz, options.seed), *how, jobs=1)
     if "page" in parts:
         page.write()
 
 
-def _run_local(parts: list[str], options: argparse.Namespace) -> None:
-    from faults import cases, rounds
-    from file_server import Server
-    from serving import serving
-
-    server = Server()
-    server.body = cases.zip_of(cases.photos(30))
-    with _folder() as folder, serving(server):
-        prepared = cases.prepare(folder, server.address)
-        ways = {"kills": rounds.kill, "terms": rounds.terminate, "disk": rounds.fill_disk, "twice": rounds.twice}
-        for part in parts:
-            run = ways[part]
-            _rounds(part, options, folder, lambda *how, run=run: run(prepared, *how), options.jobs)
-
-
-def _run_s3(options: argparse.Namespace) -> None:
-    import seaweedfs
-    from faults import store
-
-    with _folder() as folder, seaweedfs.running() as address:
-        os.environ |= {
-            "AWS_ACCESS_KEY_ID": seaweedfs.ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": seaweedfs.SECRET_KEY, "NO_PROXY": "*",
-            "AWS_DEFAULT_REGION": "us-east-1", "AWS_EC2_METADATA_DISABLED": "true",
-        }  # fmt: skip
-        known = list(store.prepare(folder, address))
-        run: DRAWN = lambda *how: store.fail(known, *how, address, seaweedfs.SECRET_KEY)  # noqa: E731
-        _rounds("s3", options, folder, run, 4 * options.jobs)  # most of the time they wait
-
-
-def _rounds(part: str, options: argparse.Namespace, folder: Path, run: DRAWN, jobs: int) -> None:
-    """Run the rounds of a part that are asked for, or that this commit has not run yet, and keep each as it ends."""
-    results = page.Results.open(part, options.seed)
-    numbers = range(options.first, options.first + (options.rounds or page.PARTS[part]))
+def run_part(part: str, run: Run, folder: Path, seed: int, only: int | None, jobs: int = 2) -> None:
+    """Run the rounds of a part, so many at a time, and keep what they did; or only one."""
     began = time.monotonic()
 
-    def one(number: int) -> None:
+    def one(number: int) -> Round:
         place = folder / f"{part}-{number}"
         try:
-            case, how, problems = run(Random(f"{part} {options.seed} {number}"), number, place)
+            done = run(Random(f"{part} {seed} {number}"), number, place)
         except Exception as error:  # the other rounds go on
-            case, how, problems = "?", "", [f"the round itself failed: {error!r}"]
+            done = Round("?", "", [f"the round itself failed: {error!r}"])
         shutil.rmtree(place, ignore_errors=True)
-        results.add(number, case, how, problems)
-        print(f"{part} {number}: {case}: {how}: {'; '.join(problems) or 'right'}", flush=True)
+        print(f"{part} {number}: {done.case}: {done.how}: {'; '.join(done.problems) or 'right'}", flush=True)
+        return done
 
     with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(one, [number for number in numbers if options.rounds or number not in results]))
-    results.took(time.monotonic() - began)
+        done = list(pool.map(one, range(page.PARTS[part]) if only is None else [only]))
+    if only is None:
+        page.keep(part, seed, (time.monotonic() - began) / 60, done)
 
 
-def _run_fuzz(options: argparse.Namespace) -> None:
-    from faults import fuzz
-    from faults.targets import AREAS
-
-    results = page.Results.open("fuzz", options.seed)
-    began = time.monotonic()
-
-    def one(area: str) -> None:
-        end = time.monotonic() + 60 * options.minutes
-        plan = fuzz.Plan(area, options.seed, end, options.first, options.rounds)
-        done = fuzz.fuzz(plan, page.FOLDER / "inputs")
-        problems = [
-            f"{times} times, first input {found.number}: {found.target}: {found.words}"
-            for found, times in done.problems.values()
-        ]
-        how = f"{done.inputs:,} inputs in {options.minutes:g} minutes for {', '.join(done.targets)}"
-        if not options.rounds:  # inputs that are repeated are not all of the area's
-            results.add(area, area, how, problems)
-        print(f"fuzz {area}: {done.inputs:,} inputs; {'; '.join(problems) or 'right'}", flush=True)
-
-    with ThreadPoolExecutor(options.jobs) as pool:
-        list(pool.map(one, [area for area in options.areas or AREAS if options.rounds or area not in results]))
-    results.took(time.monotonic() - began)
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A temporary folder, in memory where that is possible."""
-    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108
-    with tempfile.TemporaryDirectory(prefix="faults-", dir=memory, ignore_cleanup_errors=True) as made:
-        yield Path(made)
+def _fuzz(seed: int, _: Random, number: int, place: Path) -> Round:
+    area, make = list(AREAS.items())[number]
+    place.mkdir()
+    os.chdir(place)
+    return Round(area, *fuzz.fuzz(area, list(make(place)), seed, FUZZED, page.FOLDER / "input"))
 
 
 if __name__ == "__main__":
