@@ -119,8 +119,10 @@ def test_numbers_become_what_their_field_is(values, found):
         ({"note": 1}, "p.yaml: train.note should be text, not 1. Put it in quotes."),
         ({"width": []}, "p.yaml: train.width should be a whole number or a number or text, not []."),
         ({"pair": [1, 2, 3]}, "p.yaml: train.pair should have at most 2 entries, not [1, 2, 3]."),
+        ({"names": 1}, "p.yaml: train.names should be a list, not 1."),
         ({"boxes": [[1, 2], [3]]}, "p.yaml: train.boxes[1] should have 2 entries, not [3]."),
         ({"inner": 1}, "p.yaml: train.inner should be a mapping, not 1."),
+        ({"inner": {}}, "p.yaml: train.inner: missing key(s) share."),
         ({"inner": {"share": 2}}, "p.yaml: train.inner: share should lie between 0 and 1, not 2.0."),
         ({"inner": {"share": 1, "shore": 1}}, "p.yaml: train.inner: unknown key 'shore'. Did you mean 'share'?"),
         ({"cuont": 1}, "p.yaml: train: unknown key 'cuont'. Did you mean 'count'?"),
@@ -131,6 +133,7 @@ def test_numbers_become_what_their_field_is(values, found):
         ({"processes": 0}, "p.yaml: train.processes should be more than 0 or gpu, not 0."),
         ({"sizes": []}, "p.yaml: train.sizes should have 1 or more entries, not []."),
         ({"sizes": [8, 9]}, "p.yaml: train.sizes[1] should be a multiple of 8, not 9."),
+        ({"seed": 1e300}, "p.yaml: train.seed should be a whole number, not 1e+300."),
         ({"word": "b"}, "p.yaml: train.word should have 2 or more characters, not 'b'."),
     ],
 )  # fmt: skip
