@@ -2,9 +2,7 @@
 
 import importlib
 import itertools
-import json
 import math
-import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -153,25 +151,3 @@ def test_the_parts_for_a_gpu_run_on_the_cpu_as_small_as_possible():
     assert (rows[2][4], rows[2][9]) == ("fp32 plain", "1.00")
     limit = 100 if torch.cpu._is_avx512_bf16_supported() else math.inf  # of bf16, which other processors are slow in
     assert 0 < float(rows[2][11]) < limit  # % of the limit
-
-
-def dies(*_: Any) -> None:
-    os._exit(3)
-
-
-def fails(scale: Any, say: Any) -> None:
-    say(what="first", rate=1.0, unit="GB/s")
-    raise ValueError(f"not on {scale.device}")
-
-
-def test_a_part_that_fails_or_dies_costs_only_itself(monkeypatch, capsys, tmp_path):
-    gpu = imported("gpu")
-    chosen = [(part.__name__, part, ()) for part in (dies, fails, gpu.limits)]
-    monkeypatch.setattr(gpu, "parts", lambda *_, **__: chosen)
-    monkeypatch.setattr(gpu, "LEAST", 0.0)
-    gpu.main(["--dry-run", "--only", "dies", "fails", "limits", "--out", str(tmp_path / "gpu.json")])
-    shown = capsys.readouterr().out
-    assert "not measured: dies: its process ended with 3" in shown
-    assert "not measured: fails: ValueError: not on cpu" in shown
-    written = json.loads((tmp_path / "gpu.json").read_text())["records"]
-    assert [some.get("what") for some in written] == [None, "first", None, "copy", "bf16 product"]

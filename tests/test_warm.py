@@ -12,7 +12,6 @@ import warm
 
 COMMANDS = Path(sys.executable).parent
 PROGRAMS = {
-    "a wrong call": [str(COMMANDS / "repose"), "download", "--raw"],
     "a message": [sys.executable, "-m", "repose.cli", "download", "--raw", "raw", "--transfers", "transfers"],
     "dvc": [str(COMMANDS / "dvc"), "root"],
 }
