@@ -1,4 +1,4 @@
-"""The stages: one name in every place; each depends on all files and all code that its commands use, and on nothing else."""
+"""The rooms of src: which may import which. The stages: one name in every place; each depends on all that its commands use."""
 
 import ast
 import re
@@ -18,6 +18,15 @@ SRC = ROOT / "src"
 REPOSE = SRC / "repose"
 FOLDERS = [ROOT, ROOT / "table1", ROOT / "ablations", ROOT / "figure", ROOT / "surface"]
 NAMES = ["download", "validate", "keypoints", "posemaps", "split", "train", "evaluate", "report", "gates", "card"]
+# From the bottom to the top: a room imports itself and rooms below it.
+ROOMS = (
+    "repose/errors.py", "repose/terminal.py", "repose/devices.py", "repose/config.py", "repose/cli_options.py",
+    "repose/storage", "repose/data", "mannequins/figure", "mannequins/surface", "mannequins/renderer", "repose/pose",
+    "repose/models", "repose/systems", "repose/generate.py", "repose/checkpoint.py", "repose/training",
+    "repose/metrics", "repose/validation", "repose/evaluation", "repose/inference", "repose/report", "repose/stages",
+    "mannequins/figure_training", "mannequins/surface_training", "repose/kubeflow", "repose/pipeline_paths.py",
+    "repose/weights_cli.py", "repose/compare_cli.py", "repose/cli.py",
+)  # fmt: skip
 # These change no byte of a result: what people read at the terminal, and the packages' own names.
 FOR_PEOPLE = {REPOSE / "terminal.py", REPOSE / "errors.py", REPOSE / "__init__.py", SRC / "mannequins" / "__init__.py"}
 
@@ -126,6 +135,16 @@ def code(folder: Path, stage: dict[str, Any]) -> set[Path]:
     """Its deps under src/."""
     deps = [(folder / dep).resolve() for dep in stage["deps"]]
     return {dep for dep in deps if SRC in dep.parents}
+
+
+def room(file: Path) -> str:
+    return "/".join(file.relative_to(SRC).parts[:2])
+
+
+def test_a_room_imports_only_rooms_below_it():
+    for file in set(SRC.rglob("*.py")) - FOR_PEOPLE:
+        allowed = ROOMS[: ROOMS.index(room(file)) + 1]
+        assert {room(other) for other in imports(file) - FOR_PEOPLE} <= set(allowed), file
 
 
 @pytest.mark.parametrize("name", EVERY)
