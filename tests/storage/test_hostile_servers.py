@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import requests
 
-from file_server import BODY, DATE, SHA256, Server
+from file_server import BODY, SHA256, Server
 from repose.errors import ReposeError
 from repose.storage import transfer
 from repose.storage.transfer import addresses, stream
@@ -81,36 +81,20 @@ def sized(size: bytes) -> bytes:
     return OK + STATE + b"Content-Length: " + size + b"\r\n\r\nhello"
 
 
-SLOW, BROKEN, NOT_S3 = (
-    "less than 1,048,576 bytes in",
-    "connection broke.*gave up after 5 attempts",
-    "is not an S3 server",
-)
+SLOW, BROKEN = "less than 1,048,576 bytes in", "connection broke.*gave up after 5 attempts"
 OVER_HTTP: dict[str, tuple[Answer, str]] = {
     "an endless head": (repeated(b"HTTP/1.1 200 OK\r\nA: b", b"b", 0.01), "did not begin to answer in 0 s; gave up"),
-    "100 Continue for ever": (repeated(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99), "did not begin to answer"),
-    "a flood of headers": (repeated(OK, b"A: b\r\n" * 99), BROKEN),
     "a byte now and then": (repeated(sized(b"100000"), b"a", 0.01), SLOW),
-    "a chunk's size that never ends": (repeated(CHUNKED, b"0", 0.01), SLOW),
-    "trailers for ever": (repeated(CHUNKED + b"1\r\na\r\n0\r\n", b"A: b\r\n" * 99), SLOW),
     "a chunk of size -1": (repeated(CHUNKED + b"-1\r\n", b"a" * 65536), "larger than the limit|less than"),
     "chunks for ever": (repeated(CHUNKED, b"1000\r\n" + b"a" * 4096 + b"\r\n"), "larger than the limit of 1,000,000"),
     "a chunk too short": (CHUNKED + b"ffffffffffffffffffff\r\na", BROKEN),
-    "two lengths": (sized(b"5\r\nContent-Length: 7"), r"cannot be fetched \(InvalidHeader\)"),
-    "a length too long": (sized(b"9" * 30), BROKEN),
-    "not HTTP": (b"<html>", BROKEN), "no status": (b"HTTP/1.1 abc\r\n\r\n", BROKEN), "nothing": (b"", BROKEN),
-    "a redirect to nowhere": (b"HTTP/1.1 302 Found\r\n\r\n", "the server answers 302"),
+    "not HTTP": (b"<html>", BROKEN),
     "a redirect with an endless body": (repeated(redirect(b"ftp://h/").replace(b"Content-Length: 0\r\n", b""), b"a" * 999), "ftp://h/"),
     "a redirect in a circle": (redirect(b"/a.zip"), "more than 10 redirects"),
     "to a file": (redirect(b"file:///etc/passwd"), "redirects to file://..., which is not https:// or http://"),
-    "to data": (redirect(b"data:text/plain,a"), "redirects to data:text/plain,a, which is not"),
     "to an escape": (redirect(b"gopher://\x1b[31m"), r"redirects to gopher://.*, which is not|an address that is none"),
     "to a password": (redirect(b"ftp://anna:s3cret@h/?s3cret=s3cret"), "redirects to ftp://h/, which"),
-    "to half an address": (redirect(b"http://[::1/"), "cannot be fetched"),
-    "to a port too high": (redirect(b"http://h:99999/"), "cannot be fetched"),
     "to an empty label": (redirect(b"http://a..b/"), "cannot be fetched"),
-    "to a label too long": (redirect(b"http://" + b"a" * 70 + b".org/"), "cannot be fetched"),
-    "to half a character": (redirect(b"http://\xe9/"), "cannot be fetched"),
 }  # fmt: skip
 
 
@@ -128,7 +112,7 @@ def test_a_hostile_web_server(hostile, tmp_path, name):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= LIMIT + 2**20
 
 
-@pytest.mark.parametrize("size", ["²".encode("latin-1"), b"4" * 5000, b"-5", b"five"])
+@pytest.mark.parametrize("size", ["²".encode("latin-1"), b"4" * 5000])
 def test_a_length_that_is_no_number_is_ignored(hostile, tmp_path, size):
     hostile.answer = sized(size)
     assert transfer.fetch(f"{hostile.address}/a", tmp_path / "a").read_bytes() == b"hello"
@@ -138,16 +122,6 @@ def test_a_compressed_answer_is_not_unpacked(hostile, tmp_path):
     bomb = gzip.compress(bytes(10**8))
     hostile.answer = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
     assert transfer.fetch(f"{hostile.address}/a", tmp_path / "a", limit=LIMIT).read_bytes() == bomb
-
-
-def test_a_part_of_other_bytes_is_not_appended(server, tmp_path):
-    (tmp_path / ".a.partial").write_bytes(BODY[:9])
-    (tmp_path / ".a.partial.json").write_text(f'["{DATE}", {len(BODY)}]')
-    server.etag = ""
-    lie = f"bytes 9-9/{len(BODY)}"  # one byte in each answer would never end
-    server.plans = [{"status": 206, "headers": {"Content-Range": lie, "Last-Modified": DATE}, "body": b"?"}]
-    assert transfer.fetch(f"{server.address}/a", tmp_path / "a").read_bytes() == BODY
-    assert ["Range" in asked for asked in server.asked] == [True, False]
 
 
 # --- what is sent where
@@ -176,8 +150,7 @@ def test_a_login_goes_to_the_address_s_own_server_alone(server, other, tmp_path)
     assert not any("Cookie" in asked for asked in server.asked + other.asked)
 
 
-@pytest.mark.parametrize(("sha256", "fetched"), [(SHA256, True), (SHA256[:8], False), (None, False)])
-def test_https_may_become_http_only_for_a_known_file(server, tmp_path, monkeypatch, sha256, fetched):
+def test_https_may_become_http_only_for_a_known_file(server, tmp_path, monkeypatch):
     real = requests.Session.get
 
     def get(session: requests.Session, address: str, **how: Any) -> requests.Response:
@@ -189,37 +162,28 @@ def test_https_may_become_http_only_for_a_known_file(server, tmp_path, monkeypat
         return answer
 
     monkeypatch.setattr(requests.Session, "get", get)
-    if fetched:
-        assert transfer.fetch("https://example.org/a", tmp_path / "a", sha256=sha256).read_bytes() == BODY
-        return
-    with pytest.raises(
-        ReposeError, match=r"https://example.org/a redirects from https to http://127.*Give all 64 digits"
-    ) as caught:
-        transfer.fetch("https://example.org/a", tmp_path / "a", sha256=sha256)
-    assert "s3cret" not in str(caught.value)
+    message = r"https://example.org/a redirects from https to http://127.*Give all 64 digits"
+    for sha256 in (SHA256[:8], None):
+        with pytest.raises(ReposeError, match=message) as caught:
+            transfer.fetch("https://example.org/a", tmp_path / "a", sha256=sha256)
+        assert "s3cret" not in str(caught.value)
     assert server.asked == []
+    assert transfer.fetch("https://example.org/a", tmp_path / "a", sha256=SHA256).read_bytes() == BODY
 
 
 # --- S3
 
 
 ESCAPE = b"HTTP/1.1 404 N\r\nContent-Length: 32\r\n\r\n<Error><Code>\xc2\x9b</Code></Error>"
-OVER_S3: dict[str, tuple[Answer, str]] = {
-    "a byte now and then": (repeated(sized(b"100000"), b"a", 0.01), SLOW),
-    "100 Continue for ever": (repeated(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99), "did not begin to answer"),
-    "a chunk of size -1": (repeated(CHUNKED + b"-1\r\n", b"a" * 65536), NOT_S3),
-    "no length": (CHUNKED + b"5\r\nhello\r\n0\r\n\r\n", NOT_S3),
-    "a length that is no number": (sized(b"five"), NOT_S3),
-    "a length too long for a number": (sized(b"4" * 5000), NOT_S3),
-    "a length of less than nothing": (sized(b"-5"), "gave up after 5 attempts"),
-    "a date that is none": (sized(b"5").replace(b"Tue", b"x" * 99), NOT_S3),
-    "a code of an escape": (ESCAPE, "404 a code that S3 does not have"),
-}  # fmt: skip
 
 
-@pytest.mark.parametrize("name", OVER_S3)
-def test_a_hostile_s3_server(hostile, tmp_path, name):
-    hostile.answer, message = OVER_S3[name]
+@pytest.mark.parametrize(("answer", "message"), [
+    (repeated(sized(b"100000"), b"a", 0.01), SLOW),
+    (repeated(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 99), "did not begin to answer"),
+    (CHUNKED + b"5\r\nhello\r\n0\r\n\r\n", "is not an S3 server"), (ESCAPE, "404 a code that S3 does not have"),
+], ids=["a byte now and then", "100 Continue for ever", "no length", "a code of an escape"])  # fmt: skip
+def test_a_hostile_s3_server(hostile, tmp_path, answer, message):
+    hostile.answer = answer
     with pytest.raises(ReposeError, match=message) as caught:
         transfer.fetch("s3://data/a", tmp_path / "a", endpoint=hostile.address, limit=LIMIT)
     assert str(caught.value).isprintable()
@@ -227,30 +191,22 @@ def test_a_hostile_s3_server(hostile, tmp_path, name):
 
 
 ENTRY = "<Contents><Key>in/a</Key><Size>3</Size><ETag>x</ETag></Contents>"
-CUT = "<IsTruncated>true</IsTruncated>"
-LISTS = {
-    "no key": ENTRY.replace("Key", "Kee"), "no size": ENTRY.replace("Size", "Sice"), "no tag": ENTRY.replace("ETag", "Tag"),
-    "a negative size": ENTRY.replace("3", "-3"), "no number": ENTRY.replace("3", "x"),
-    "a huge number": ENTRY.replace("3", "3" * 5000),
-    "a key of another prefix": ENTRY.replace("in/", "out/"), "no token": CUT + ENTRY, "pages for ever without an entry": CUT,
-    "the same page for ever": f"{CUT}{ENTRY}<NextContinuationToken>t</NextContinuationToken>",
-}  # fmt: skip
+CUT, NEXT = "<IsTruncated>true</IsTruncated>", "<NextContinuationToken>{}</NextContinuationToken>"
 
 
-@pytest.mark.parametrize("name", LISTS)
-def test_a_hostile_list(hostile, name):
-    pages = 0
+@pytest.mark.parametrize("listed", [
+    ENTRY.replace("Size", "Sice"), ENTRY.replace("in/", "out/"), CUT + ENTRY,
+    CUT + NEXT, CUT + ENTRY + NEXT.format("t"),
+], ids=["no size", "a key of another prefix", "no token", "empty pages for ever", "the same page for ever"])  # fmt: skip
+def test_a_hostile_list(hostile, listed):
+    pages = iter(range(200))
 
     def answer(connection: socket.socket) -> None:
-        nonlocal pages
-        pages += 1
-        token = f"<NextContinuationToken>{pages}</NextContinuationToken>" if LISTS[name] == CUT else ""
-        body = f"<ListBucketResult>{LISTS[name]}{token}</ListBucketResult>".encode()
+        body = f"<ListBucketResult>{listed.format(next(pages))}</ListBucketResult>".encode()
         connection.sendall(OK + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-        assert pages < 200
 
     hostile.answer = answer
-    with pytest.raises(ReposeError, match=rf"^s3://data/in/: the endpoint {NOT_S3}"):
+    with pytest.raises(ReposeError, match=r"^s3://data/in/: the endpoint is not an S3 server"):
         list(list_prefix("s3://data/in/", endpoint=hostile.address))
 
 
@@ -265,7 +221,7 @@ def test_an_object_that_is_larger_than_the_list_says_is_refused(hostile, tmp_pat
 
 def test_an_object_that_is_listed_twice_is_fetched_once(hostile, tmp_path):
     hostile.answer = sized(b"5")
-    listed = [transfer.Object(name, 5, f"in/{name}", '"x"') for name in ("a", "a/b", "A", "a", "..", "/", "é" * 512)]
+    listed = [transfer.Object(name, 5, f"in/{name}", '"x"') for name in ("a", "a/b", "A", "a", "..", "/")]
     found = transfer.fetch_objects("s3://data/in/", listed, tmp_path, endpoint=hostile.address)
     assert [path.parent for _, path in found] == [tmp_path] * len(listed)
     assert len(list(tmp_path.iterdir())) == len(listed) - 1
@@ -275,18 +231,10 @@ def test_an_object_that_is_listed_twice_is_fetched_once(hostile, tmp_path):
 
 
 @pytest.mark.parametrize("name", [
-    "..%2F..%2Fetc", "a%00b", "a" * 300 + ".pth", "é" * 300, "%2e%2e", "..", "", "a%0Ab", "%1b[31m", "CON.", "a/%2f",
-    "\u202egpj.exe", "%ff", "a:b", "~root", "-rf",
+    "..%2F..%2Fetc", "a%00b", "a" * 300 + ".pth", "é" * 300, "", "a/%2f", "\u202egpj.exe",
 ])  # fmt: skip
 def test_a_file_name_is_safe(name):
     found = addresses.file_name(f"https://example.org/x/{name}?y/z#/z")
     assert len(found) <= 80
     assert not set(found) - set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-")
     assert found.endswith(".pth") == name.endswith(".pth")  # it tells how to read weights
-
-
-@pytest.mark.parametrize("path", ["a\0b", "~\0", "a" * 300, "/" + "a/" * 3000, "\ud800"])
-def test_a_path_that_no_file_can_have_is_an_error(tmp_path, path):
-    with pytest.raises(ReposeError, match=r"The path .* cannot be used|There is no file") as caught:
-        transfer.fetch(path, tmp_path / "a")
-    assert str(caught.value).isprintable()

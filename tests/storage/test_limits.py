@@ -29,10 +29,9 @@ READERS: list[tuple[str, Kind, Callable[[Path], Any]]] = [
     ("a_keypoints.json", "JSON", lambda path: read_pose(path, None, 9, 9)),
     ("model.safetensors", "checkpoint", read_about),
 ]
-each_reader = pytest.mark.parametrize(("name", "kind", "read"), READERS, ids=[name for name, _, _ in READERS])
 
 
-@each_reader
+@pytest.mark.parametrize(("name", "kind", "read"), READERS, ids=[name for name, _, _ in READERS])
 def test_a_file_beyond_the_limit_of_its_kind_is_not_read(tmp_path, monkeypatch, name, kind, read):
     path = tmp_path / name
     with path.open("wb") as file:
@@ -44,8 +43,7 @@ def test_a_file_beyond_the_limit_of_its_kind_is_not_read(tmp_path, monkeypatch, 
         read(path)
 
 
-@each_reader
-def test_a_pipe_is_not_waited_for(tmp_path, name, kind, read):
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(ReposeError, match=rf"{name} is a device or a pipe\. Give a file\."):
-        read(tmp_path / name)
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "run.json")
+    with pytest.raises(ReposeError, match=r"run\.json is a device or a pipe\. Give a file\."):
+        read_json(tmp_path / "run.json")

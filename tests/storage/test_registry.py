@@ -1,7 +1,6 @@
 """Registered models of a tiny project with git, DVC and a folder as remote."""
 
 import contextlib
-import os
 import shutil
 import subprocess
 import sys
@@ -20,7 +19,6 @@ import repose
 from project import ROOT
 from repose.cli import app
 from repose.errors import ReposeError
-from repose.kubeflow.project import open_repo
 from repose.storage import registry
 from repose.storage.registry import model_file
 from tiny_system import save_openpose, save_photo, save_system
@@ -40,18 +38,16 @@ class Shop:
         self.describe(ARTIFACTS)
 
     def git(self, *arguments: str) -> None:
-        people = {
-            f"GIT_{role}_{what}": "ada@example.org" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
-        }
-        subprocess.run(["git", *arguments], cwd=self.folder, env=os.environ | people, check=True)
+        ada = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
+        subprocess.run(["git", *ada, *arguments], cwd=self.folder, check=True)
 
     def describe(self, artifacts: dict[str, Any]) -> None:
         pipeline = {"stages": {"train": STAGE | {"outs": ["runs/attend"]}}, "artifacts": artifacts}
         (self.folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
 
-    def configure(self, file: str, *, remote: bool) -> None:
+    def configure(self, file: str) -> None:
         text = "[core]\n    remote = store\n['remote \"store\"']\n    url = ../../remote\n"
-        (self.folder / ".dvc" / file).write_text(text if remote else "")
+        (self.folder / ".dvc" / file).write_text(text)
 
     def train_and_push(self, kind: str) -> None:
         save_system(self.folder / "trained", kind)
@@ -70,11 +66,11 @@ class Shop:
 def _shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
     """Versions 1.0.0 and 1.10.0 are attend, 1.9.0 is one of the paper's kind; the remote was committed after them."""
     shop = Shop(tmp_path_factory.mktemp("made") / "shop")
-    shop.configure("config.local", remote=True)
+    shop.configure("config.local")
     for kind, version in (("attend", "1.0.0"), ("paper", "1.9.0"), ("attend", "1.10.0")):
         shop.train_and_push(kind)
         shop.commit(f"attend@v{version}")
-    shop.configure("config", remote=True)
+    shop.configure("config")
     shop.commit()
     return shop
 
@@ -100,12 +96,16 @@ def test_a_version_is_the_model_of_its_tag_and_the_default_is_the_highest(shop):
     assert registry.find_model("attend", Path()).version == "v1.9.0"
     with pytest.raises(ReposeError, match=r"There is no version v1\.10\.0 of attend; there are: v1\.9\.0, v1\.0\.0\."):
         model_file("attend@v1.10.0")
-    for version in ("v1.9.0", "v1.0.0"):
-        shop.git("tag", "--annotate", f"attend@{version}!", f"attend@{version}^{{}}", "--message", "withdrawn")
-    for model in ("attend", "attend@v1.9.0"):
-        with pytest.raises(
-            ReposeError, match=r"All versions of attend were withdrawn\. Tag a new one: git tag -a attend@"
-        ):
+
+
+@pytest.mark.usefixtures("shop")
+def test_an_unknown_name_or_version_is_an_error():
+    for model, message in {
+        "attend@1.0.0": r"A model is named NAME@vX\.Y\.Z, or NAME alone.* not 'attend@1\.0\.0'",
+        "atend": r"No version of a model 'atend' is registered here\. Did you mean 'attend'\?.*git tag -a atend@v1\.0\.0",
+        "attend@v2.0.0": r"There is no version v2\.0\.0 of attend; there are: v1\.10\.0, v1\.9\.0, v1\.0\.0\. A .*annotated",
+    }.items():
+        with pytest.raises(ReposeError, match=message):
             model_file(model)
 
 
@@ -123,24 +123,17 @@ def test_generate_takes_a_registered_model(shop):
 
 def test_a_cached_model_needs_no_remote_and_is_checked(shop):
     before = model_file("attend@v1.9.0")
-    shutil.rmtree("../remote")
+    shutil.rmtree("../remote/files")
     assert model_file("attend@v1.9.0") == before
     assert before.is_relative_to(shop.folder / ".dvc" / "cache")
     before.chmod(0o644)
     before.write_bytes(before.read_bytes() + b"x")
     with pytest.raises(ReposeError, match=r"runs/attend/model\.safetensors of attend@v1\.9\.0, has another MD5"):
         model_file("attend@v1.9.0")
-
-
-def test_a_model_in_neither_cache_nor_remote_is_an_error(shop):
-    shutil.rmtree("../remote/files")
     with pytest.raises(
-        ReposeError, match=r"runs/attend at attend@v1\.9\.0 is not in DVC's cache and cannot be fetched from the remote"
+        ReposeError, match=r"runs/attend at attend@v1\.0\.0 is not in DVC's cache and cannot be fetched"
     ):
-        model_file("attend@v1.9.0")
-    shop.configure("config", remote=False)
-    with pytest.raises(ReposeError, match=r"is not in DVC's cache.*no remote specified"):
-        model_file("attend@v1.9.0")
+        model_file("attend@v1.0.0")
 
 
 def test_an_object_that_is_damaged_in_the_remote_is_an_error_and_not_cached(shop, monkeypatch):
@@ -152,18 +145,7 @@ def test_an_object_that_is_damaged_in_the_remote_is_an_error_and_not_cached(shop
     assert not file.exists()
 
 
-@pytest.mark.parametrize(("model", "message"), [
-    ("attend@1.0.0", r"A model is named NAME@vX\.Y\.Z, or NAME alone.* not 'attend@1\.0\.0'"),
-    ("atend", r"No version of a model 'atend' is registered here\. Did you mean 'attend'\?.*git tag -a atend@v1\.0\.0"),
-    ("attend@v2.0.0", r"There is no version v2\.0\.0 of attend; there are: v1\.10\.0, v1\.9\.0, v1\.0\.0\. A .*annotated"),
-    ("table1:attend", r"No version of a model 'table1:attend'.*git tag -a table1=attend@v1\.0\.0"),
-])  # fmt: skip
-def test_an_unknown_name_or_version_is_an_error(shop, model, message):
-    with pytest.raises(ReposeError, match=message):
-        model_file(model)
-
-
-def test_a_revision_without_the_artifact_the_file_or_a_lock_is_an_error(shop):
+def test_a_revision_without_the_artifact_or_its_file_is_an_error(shop):
     for number, (artifacts, message) in enumerate((
         ({}, r"The revision attend@v2\.0\.0 has no artifact 'attend' in its dvc\.yaml"),
         ({"attend": {"path": "elsewhere/x"}}, r"The dvc\.lock of the revision attend@v2\.0\.1 has no elsewhere/x, the path"),
@@ -173,17 +155,6 @@ def test_a_revision_without_the_artifact_the_file_or_a_lock_is_an_error(shop):
         shop.commit(f"attend@v2.0.{number}")
         with pytest.raises(ReposeError, match=message):
             model_file("attend")
-    shop.describe(ARTIFACTS)
-    Path("dvc.lock").unlink()
-    shop.commit("attend@v3.0.0")
-    with pytest.raises(
-        ReposeError, match=r"v3\.0\.0 has no runs/attend/model\.safetensors.*for which `dvc repro` has run"
-    ):
-        model_file("attend")
-    Path("dvc.yaml").write_text("stages: [")
-    shop.commit("attend@v4.0.0")
-    with pytest.raises(ReposeError, match=r"DVC cannot read attend in .*clone: "):
-        model_file("attend")
 
 
 def test_an_artifact_may_be_one_of_a_folder(shop):
@@ -195,22 +166,10 @@ def test_an_artifact_may_be_one_of_a_folder(shop):
     assert model_file("table1:best@v0.1.0") == model_file("attend@v1.10.0")
 
 
-def test_a_folder_without_git_or_dvc_is_an_error(tmp_path, monkeypatch):
+def test_a_folder_without_git_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(ReposeError, match=r"is in no git repository .*so no model is registered here"):
         model_file("attend", tmp_path)
-    plain = Shop(tmp_path / "plain")
-    shutil.rmtree(plain.folder / ".dvc")
-    plain.commit("attend@v1.0.0")
-    with pytest.raises(ReposeError, match=r"DVC cannot read attend in .*plain: you are not inside of a DVC repository"):
-        model_file("attend", plain.folder)
-
-
-def test_a_project_that_may_not_be_written_to_is_an_error(shop):
-    (shop.folder / ".dvc" / "tmp").write_text("")
-    for read in (lambda: model_file("attend", shop.folder), lambda: open_repo(shop.folder)):
-        with pytest.raises(ReposeError, match=r"Cannot write .*\.dvc: .*tmp.*Change the permissions"):
-            read()
 
 
 def test_without_dvc_the_error_says_what_to_install(monkeypatch):

@@ -5,7 +5,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import aiohttp
@@ -18,7 +17,6 @@ from repose.errors import ReposeError
 from repose.storage import remote as module
 from repose.storage.remote import Remote
 from s3_storage import Storage
-from serving import serving
 
 SMALL = b"a small object"
 Made = Callable[..., Remote]
@@ -126,13 +124,12 @@ def test_files_that_others_write_meanwhile_are_seen(s3, storage):
 
 
 def test_a_missing_bucket_is_an_error_and_an_empty_folder_is_not(made, storage, tmp_path):
-    for prefix in ("", "/", "/a/b"):
-        store = made(f"s3://{storage.bucket}{prefix}", endpointurl=storage.proxy.address)
-        assert store.read("x") is None
-        gone = made(f"s3://{storage.bucket}-gone{prefix}", endpointurl=storage.proxy.address)
-        for use in (lambda s=gone: s.read("x"), lambda s=gone: s.write("x", b""), lambda s=gone: s.names("x")):
-            with pytest.raises(ReposeError, match=f"There is no s3://{storage.bucket}-gone.* create the bucket"):
-                use()
+    store = made(f"s3://{storage.bucket}", endpointurl=storage.proxy.address)
+    assert store.read("x") is None
+    gone = made(f"s3://{storage.bucket}-gone/a/b", endpointurl=storage.proxy.address)
+    for use in (lambda: gone.read("x"), lambda: gone.write("x", b""), lambda: gone.names("x")):
+        with pytest.raises(ReposeError, match=f"There is no s3://{storage.bucket}-gone.* create the bucket"):
+            use()
 
 
 def test_a_transfer_that_is_cut_leaves_nothing_and_the_next_one_works(s3, storage):
@@ -156,32 +153,16 @@ def test_a_transfer_that_is_cut_leaves_nothing_and_the_next_one_works(s3, storag
     assert s3.object(oid) == content
 
 
-def test_a_remote_that_dvc_cannot_use_is_an_error(made, tmp_path):
-    with pytest.raises(
-        ReposeError, match="The remote of the project cannot be opened: gs is supported, but requires 'dvc-gs'"
-    ):
+def test_a_remote_that_dvc_cannot_use_is_an_error(made):
+    with pytest.raises(ReposeError, match="The remote of the project cannot be opened: gs is supported, but requires"):
         made("gs://bucket/x")
-    made(tmp_path / "store")
-    with pytest.raises(ReposeError, match=r"The remote none cannot be opened: .*remote 'none' doesn't exist"):
-        Remote(Repo(str(tmp_path / "project")), "none")
 
 
-def test_a_web_server_that_tells_no_sizes_is_read(made, monkeypatch):
-    class Answers(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-
-        def do_GET(self) -> None:
-            self.do_HEAD()
-            self.wfile.write(b"12345")
-
-    with HTTPServer(("127.0.0.1", 0), Answers) as server, serving(server):
-        store = made(f"http://127.0.0.1:{server.server_port}/store")
-        assert store.read("x") == b"12345"
-        monkeypatch.setattr(module, "_LARGEST", 4)
-        with pytest.raises(ReposeError, match=r"x in the remote http://.* has 5 bytes, and what is read"):
-            store.read("x")
+def test_what_is_read_into_memory_has_a_limit(folder, monkeypatch):
+    folder.write("x", b"12345")
+    monkeypatch.setattr(module, "_LARGEST", 4)
+    with pytest.raises(ReposeError, match=r"x in the remote .* has 5 bytes, and what is read"):
+        folder.read("x")
 
 
 def test_addresses_and_errors_show_no_password(made):
@@ -202,24 +183,15 @@ def answer(status: int, code: str) -> exceptions.ClientError:
     return exceptions.ClientError(response, "GetObject")
 
 
-def caused(error: Exception, cause: BaseException) -> Exception:
-    error.__cause__ = cause
-    return error
-
-
 @pytest.mark.parametrize(("error", "message"), [
     (exceptions.NoCredentialsError(), "There are no credentials .*Unable to locate credentials"),
     (answer(403, "RequestTimeTooSkewed"), "correct this machine's clock"),
-    (caused(OSError(errno.EINVAL, "Bad Request"), answer(400, "400")), r"refuses to look \(400\)"),
     (answer(400, "ExpiredToken"), r"refuses to look \(ExpiredToken\).*when they expire"),
-    (caused(FileNotFoundError("x"), answer(404, "NoSuchBucket")), "There is no s3://b .*create the bucket"),
     (exceptions.SSLError(endpoint_url="u", error="self-signed"), "self-signed.* trust its certificate"),
     (aiohttp.ClientPayloadError("cut"), r"does not answer \(to look\): cut\. Is it up"),
-    (TimeoutError(), r"does not answer \(to look\): TimeoutError\."),
-    (caused(OSError(errno.EBUSY, "Service Unavailable"), answer(503, "503")), "does not answer"),
+    (answer(503, "503"), "does not answer"),
     (answer(301, "PermanentRedirect"), "cannot look: .*PermanentRedirect"),
     (OSError(errno.EIO, "Input/output error\nmore."), r"cannot look: .*Input/output error more\.$"),
-    (type("HttpError", (Exception,), {"__module__": "gcsfs.retry"})("no, 412"), r"cannot look: no, 412\.$"),
     (ValueError("a defect"), "^None$"),
 ])  # fmt: skip
 def test_errors_of_a_remote_are_explained_and_defects_of_repose_are_not_hidden(error, message):

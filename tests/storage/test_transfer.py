@@ -1,15 +1,15 @@
 """Transfers from paths, HTTP servers and S3 servers that behave and misbehave."""
 
 import errno
-import io
 import os
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
-import requests
 
 from file_server import BODY, DATE, OTHER, SHA256, Server
 from project import ROOT
@@ -85,7 +85,6 @@ def test_attempts_that_bring_nothing_new_end(server, tmp_path, waits):
     server.plans = [{"cut": CHUNK}] * 50
     with pytest.raises(ReposeError, match=r"http://127.0.0.1:\d+/a.zip: .*connection broke; gave up after 5 attempts"):
         get(server, tmp_path)
-    assert len(server.asked) == 5  # the first brought a chunk
     assert waits == [1, 2, 4, 8]
 
 
@@ -100,40 +99,27 @@ def test_bytes_of_another_state_or_place_are_not_appended(server, tmp_path, sche
     assert "has changed" in capsys.readouterr().err or (scheme, plan) == ("s3", {"shift": 1})
 
 
-def test_a_crash_while_starting_over_never_mixes_two_states(server, tmp_path, monkeypatch):
-    begin(server, tmp_path)
-    server.body, server.etag = OTHER, '"two"'
-    real = Path.unlink
-
-    def crash(path: Path, **how: Any) -> None:
-        real(path, **how)
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "unlink", crash)
-        with pytest.raises(KeyboardInterrupt):
-            get(server, tmp_path)
-    assert get(server, tmp_path) == OTHER
-
-
 @OVER_BOTH
 def test_a_stop_before_the_first_byte_never_mixes_two_states(server, tmp_path, scheme, monkeypatch):
     get(server, tmp_path, scheme)
     server.body, server.etag = OTHER, '"two"'
-
-    def stop(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
-        patch.setattr(Partial, "append", stop)
+        patch.setattr(Partial, "append", MagicMock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             get(server, tmp_path, scheme)
     assert get(server, tmp_path, scheme) == OTHER
 
 
+def test_a_full_disk_is_an_error_and_what_came_is_kept(server, tmp_path, monkeypatch):
+    begin(server, tmp_path)
+    monkeypatch.setattr(Partial, "append", MagicMock(side_effect=OSError(errno.ENOSPC, "no")))
+    with pytest.raises(ReposeError, match=r"No space left .*a\.zip"):
+        get(server, tmp_path)
+    assert partial_path(tmp_path / "a.zip").read_bytes() == BODY[:CHUNK]
+
+
 @pytest.mark.parametrize(("etag", "modified", "resumed"), [
-    ('W/"weak"', "", False), ("", "", False), ('W/"weak"', DATE, True), ("", DATE.replace("2022", "2222"), False),
-    ("", DATE.replace("2022", "2" * 20), False),
+    ('W/"weak"', "", False), ('W/"weak"', DATE, True), ("", DATE.replace("2022", "2222"), False),
 ])  # fmt: skip
 def test_only_a_strong_validator_lets_a_transfer_resume(server, tmp_path, etag, modified, resumed):
     server.etag, server.modified = etag, modified
@@ -160,31 +146,21 @@ def test_a_file_without_a_digest_is_fetched_again_only_if_it_changed(server, tmp
     assert get(server, tmp_path) == OTHER
 
 
-@OVER_BOTH
 @pytest.mark.parametrize("links", [True, False])
-def test_an_earlier_file_stays_where_it_is_until_another_has_arrived(server, tmp_path, scheme, links, monkeypatch):
-    def link(*_: Any) -> None:
-        raise OSError(errno.EOPNOTSUPP, "no")
-
+def test_an_earlier_file_stays_where_it_is_until_another_has_arrived(server, tmp_path, links, monkeypatch):
     if not links:
-        monkeypatch.setattr(Path, "hardlink_to", link)
-    get(server, tmp_path, scheme)
+        monkeypatch.setattr(Path, "hardlink_to", MagicMock(side_effect=OSError(errno.EOPNOTSUPP, "no")))
+    get(server, tmp_path)
     server.plans = [{"status": 503}] * ATTEMPTS
     with pytest.raises(ReposeError, match="gave up"):
-        get(server, tmp_path, scheme)
+        get(server, tmp_path)
     assert (tmp_path / "a.zip").read_bytes() == BODY
     server.body, server.etag = OTHER[:-1], '"two"'
     with pytest.raises(ReposeError, match="should have"):
-        get(server, tmp_path, scheme, size=len(BODY))
+        get(server, tmp_path, size=len(BODY))
     assert (tmp_path / "a.zip").read_bytes() == BODY
     assert names(tmp_path) == {"a.zip"}
-    assert get(server, tmp_path, scheme) == OTHER[:-1]
-
-
-def test_a_body_without_a_length_arrives(server, tmp_path):
-    server.plans = [{"chunked": True, "cut": 2 * CHUNK}]
-    assert get(server, tmp_path) == BODY
-    assert "Range" in server.asked[1]
+    assert get(server, tmp_path) == OTHER[:-1]
 
 
 @OVER_BOTH
@@ -205,11 +181,10 @@ def test_a_file_of_another_digest_or_size_is_rejected(server, tmp_path, scheme, 
 
 @pytest.mark.parametrize(("plan", "message"), [
     ({"status": 404}, "There is no"), ({"status": 403}, "a signed link has expired"),
-    ({"status": 418}, "the server answers 418"), ({"status": 302, "headers": {"Location": "/a.zip"}}, "more than 10 "),
     ({"body": b"<html>", "headers": {"Content-Type": "text/html; charset=utf-8"}}, "is a web page, not a file"),
 ])  # fmt: skip
 def test_an_answer_without_the_file_is_an_error_that_shows_no_secret(server, tmp_path, plan, message):
-    server.plans = [plan] * 40
+    server.plans = [plan]
     address = server.address.replace("http://", "http://anna:s3cret@")
     with pytest.raises(ReposeError, match=message) as caught:
         transfer.fetch(f"{address}/a.zip?signature=s3cret#s3cret", tmp_path / "a.zip")
@@ -217,37 +192,6 @@ def test_an_answer_without_the_file_is_an_error_that_shows_no_secret(server, tmp
     assert "Authorization" in server.asked[0]  # it was used, though
     assert server.asked[0]["path"] == "/a.zip?signature=s3cret"
     assert names(tmp_path) == set()
-
-
-@pytest.mark.parametrize(("fault", "message"), [
-    (requests.ConnectTimeout("https://anna:s3cret@example.org"), "cannot connect.*gave up"),
-    (requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED s3cret"), "certificate is not trusted"),
-])  # fmt: skip
-def test_a_server_that_cannot_be_reached_is_an_error(tmp_path, monkeypatch, fault, message):
-    def fail(*_: Any, **__: Any) -> None:
-        raise fault
-
-    monkeypatch.setattr(requests.Session, "get", fail)
-    with pytest.raises(ReposeError, match=message) as caught:
-        transfer.fetch("https://anna:s3cret@example.org/a.zip", tmp_path / "a.zip")
-    assert "s3cret" not in str(caught.value)
-
-
-class _FullDisk(io.BytesIO):
-    def write(self, _: Any) -> int:
-        raise OSError(errno.ENOSPC, "no")
-
-
-def test_a_full_disk_is_an_error_and_what_came_is_kept(server, tmp_path, monkeypatch):
-    begin(server, tmp_path)
-    real = Path.open
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            Path, "open", lambda path, mode="r", *a, **k: _FullDisk() if mode == "ab" else real(path, mode, *a, **k)
-        )
-        with pytest.raises(ReposeError, match=r"No space left .*a\.zip"):
-            get(server, tmp_path)
-    assert partial_path(tmp_path / "a.zip").read_bytes() == BODY[:CHUNK]
 
 
 def test_a_local_file_is_copied_and_checked(tmp_path):
@@ -259,31 +203,36 @@ def test_a_local_file_is_copied_and_checked(tmp_path):
     assert names(tmp_path) == {"a", "b"}
 
 
-def test_a_local_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
-    def deny(*_: Any, **__: Any) -> None:
-        raise PermissionError(errno.EACCES, "Permission denied")
+TLS = "https://anna:s3cret@127.0.0.1:{port}"  # to a server that does not speak it
 
+
+@pytest.mark.parametrize(("address", "endpoint", "message"), [
+    ("https://[::1", None, "Check the address"), ("http://anna:s3/cret@example.org/a.zip", None, "Check the address"),
+    ("ftp://anna:s3cret@example.org/a.zip", None, "ftp://example.org/a.zip: cannot.*s3://"),
+    ("missing", None, "There is no file missing"), ("a\0b", None, r"The path .* cannot be used \(embedded null"),
+    ("http://anna:s3cret@127.0.0.1:1/a.zip", None, "cannot connect to the server.*gave up"),
+    (f"{TLS}/a.zip", None, "certificate is not trusted"), ("s3://data/a.zip", TLS, "certificate is not trusted"),
+    ("s3://data/a.zip", "http://127.0.0.1:1", "cannot connect to the S3 server.*gave up"),
+    ("s3://data/a.zip", "127.0.0.1", "should read like http://host:port"),
+    ("s3://key:s3cret@data/a.zip", None, r"write s3://bucket/key"), ("s3:///a.zip", None, r"write s3://bucket/key"),
+])  # fmt: skip
+def test_an_address_that_leads_nowhere_is_an_error(server, tmp_path, address, endpoint, message):
+    address, endpoint = (part and part.format(port=server.server_port) for part in (address, endpoint))
+    with pytest.raises(ReposeError, match=message) as caught:
+        transfer.fetch(address, tmp_path / "a.zip", endpoint=endpoint)
+    assert "cret" not in str(caught.value)
+    assert names(tmp_path) == set()
+
+
+def test_a_local_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
     (tmp_path / "a").write_bytes(BODY)
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(ReposeError, match=r"/a may not be read\."):
         transfer.fetch(str(tmp_path / "a"), tmp_path / "b", sha256=SHA256)
-    monkeypatch.setattr(Path, "open", deny)
-    with pytest.raises(ReposeError, match=r"^It may not be read\."):
-        transfer.check(tmp_path / "a", sha256=None, size=None, where="It")
-
-
-@pytest.mark.parametrize(("address", "message"), [
-    ("https://[::1", "Check the address"), ("http://anna:s3/cret@example.org/a.zip", "Check the address"),
-    ("ftp://anna:s3cret@example.org/a.zip", "ftp://example.org/a.zip: cannot.*s3://"), ("missing", "There is no file missing"),
-])  # fmt: skip
-def test_an_address_that_leads_nowhere_is_an_error(tmp_path, address, message):
-    with pytest.raises(ReposeError, match=message) as caught:
-        transfer.fetch(address, tmp_path / "a.zip")
-    assert "cret" not in str(caught.value)
 
 
 def test_a_digest_of_another_form_is_an_error():
-    for sha256 in ("1234567", "x" * 64, "0" * 65, ""):
+    for sha256 in ("1234567", "x" * 64):
         with pytest.raises(SettingsError, match=r"^here\.sha256: A sha256 is 64 hexadecimal digits"):
             build(WeightsFile, {"address": "x", "sha256": sha256}, "here")
 
@@ -291,12 +240,9 @@ def test_a_digest_of_another_form_is_an_error():
 @pytest.mark.parametrize(("address", "shown", "name"), [
     ("https://anna:s3cret@example.org:8443/x/a%20b.zip?sig=1#f", "https://example.org:8443/x/a%20b.zip", "a b.zip"),
     ("https://example.org/@scope/", "https://example.org/@scope/", ""),
-    ("https://[::1]:80/a", "https://[::1]:80/a", "a"),
     ("https://anna:s3/cret@example.org/a", "https://...", "a"),
     ("https://anna:s3@cret@example.org/a", "https://example.org/a", "a"),
-    ("s3://key:secret@bucket/a", "s3://bucket/a", "a"),
     ("s3://bucket/a@2x?%20.png", "s3://bucket/a@2x?%20.png", "a@2x?%20.png"),
-    ("data/a@b?.zip", "data/a@b?.zip", "a@b?.zip"),
 ])  # fmt: skip
 def test_addresses_are_shown_without_secrets_and_end_in_a_name(address, shown, name):
     assert (transfer.shown(address), transfer.base_name(address)) == (shown, name)
@@ -324,50 +270,39 @@ def test_a_prefix_brings_every_object(put, endpoint, tmp_path, monkeypatch):
         put(f"in/{name}", body)
     put("instead", b"5")
     client = s3.client(endpoint)
-    pages = client.list_objects_v2
-    client.list_objects_v2 = lambda **how: pages(MaxKeys=2, **how)
+    monkeypatch.setattr(client, "list_objects_v2", partial(client.list_objects_v2, MaxKeys=2))
     monkeypatch.setattr(s3, "client", lambda _: client)
     objects = list(transfer.list_prefix("s3://data/in/", endpoint=endpoint))
     assert {entry.name: entry.size for entry in objects} == {name: len(body) for name, body in files.items()}
     fetched = transfer.fetch_objects("s3://data/in/", objects, tmp_path / "to", endpoint=endpoint)
     assert {name: path.read_bytes() for name, path in fetched} == files
     assert sorted((tmp_path / "to").iterdir()) == sorted(path for _, path in fetched)
-    with monkeypatch.context() as patch:
-        patch.setattr(client, "get_object", None)  # a second run transfers nothing
-        assert transfer.fetch_objects("s3://data/in/", objects, tmp_path / "to", endpoint=endpoint) == fetched
-    gone = transfer.Object("b", 1, "in/b", '"x"')
-    with pytest.raises(ReposeError, match="s3://data/in/b: it cannot be fetched"):
-        transfer.fetch_objects("s3://data/in/", [gone], tmp_path, endpoint=endpoint)
+    monkeypatch.setattr(client, "get_object", None)  # a second run transfers nothing
+    assert transfer.fetch_objects("s3://data/in/", objects, tmp_path / "to", endpoint=endpoint) == fetched
 
 
-@pytest.mark.parametrize("rejected", [OTHER, OTHER[:9]])
-def test_what_came_of_a_prefix_without_a_note_is_not_used(server, tmp_path, rejected):
+def test_what_came_of_a_prefix_without_a_note_is_not_used(server, tmp_path):
     listed = [transfer.Object("a.zip", len(BODY), "a.zip", '"one"')]
     for _ in range(2):
         ((_, path),) = transfer.fetch_objects("s3://data/", listed, tmp_path, endpoint=server.address)
         assert path.read_bytes() == BODY
         path.rename(partial_path(path))
-        partial_path(path).write_bytes(rejected)  # a stop in `Partial.forget` leaves this
+        partial_path(path).write_bytes(OTHER[:9])  # a stop in `Partial.forget` leaves this
 
 
-@pytest.mark.parametrize(("address", "message"), [
-    ("s3://data/missing.zip", r"s3://data/missing.zip: it cannot be fetched \(404 NoSuchKey\). Check the endpoint"),
-    ("s3://key:s3cret@data/a.zip", r"write s3://bucket/key"),
-    ("s3:///a.zip", r"write s3://bucket/key"),
-    ("s3://no bucket/a.zip", "s3://no bucket/a.zip: it cannot be fetched"),
-])  # fmt: skip
-def test_an_address_of_no_object_is_an_error(put, endpoint, tmp_path, address, message):
-    with pytest.raises(ReposeError, match=message) as caught:
-        transfer.fetch(address, tmp_path / "a", endpoint=endpoint)
-    assert "s3cret" not in str(caught.value)
-    assert not list(tmp_path.iterdir())
+def test_an_address_of_no_object_is_an_error(put, endpoint, tmp_path):
+    for address, answer in (
+        ("s3://data/missing.zip", "404 NoSuchKey"),
+        ("s3://no bucket/a.zip", " ParamValidationError"),
+    ):
+        with pytest.raises(ReposeError, match=rf"{address}: it cannot be fetched \({answer}\). Check the endpoint"):
+            transfer.fetch(address, tmp_path / "a", endpoint=endpoint)
 
 
 @pytest.mark.parametrize(("status", "code", "message"), [
     (403, "InvalidAccessKeyId", r"with these credentials \(InvalidAccessKeyId\)"),
     (400, "ExpiredToken", r"with these credentials \(ExpiredToken\): they are wrong, have expired"),
     (301, "PermanentRedirect", "301 PermanentRedirect"),
-    (503, "SlowDown", "answers 503 SlowDown; gave up"),
     (400, "RequestTimeout", "answers 400 RequestTimeout; gave up"),
     (200, "", "is not an S3 server"),  # such as a web console
 ])  # fmt: skip
@@ -385,24 +320,11 @@ def test_errors_of_the_server_say_what_to_do(server, tmp_path, status, code, mes
 def test_missing_credentials_are_an_error(server, tmp_path, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
         monkeypatch.setenv(name, str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     with pytest.raises(ReposeError, match=r"no credentials.*AWS_ACCESS_KEY_ID"):
         get(server, tmp_path, "s3")
-    monkeypatch.setenv("AWS_PROFILE", "nobody")
-    with pytest.raises(ReposeError, match=r"no credentials \(ProfileNotFound\)"):
-        get(server, tmp_path, "s3")
-
-
-@pytest.mark.parametrize(("endpoint", "message"), [
-    ("http://127.0.0.1:1", "cannot connect to the S3 server.*gave up"),
-    ("https://127.0.0.1:{port}", "certificate is not trusted"),  # speaks no TLS
-    ("127.0.0.1", "should read like http://host:port"),
-])  # fmt: skip
-def test_an_endpoint_that_cannot_be_reached_is_an_error(server, tmp_path, endpoint, message):
-    with pytest.raises(ReposeError, match=message):
-        transfer.fetch("s3://data/a.zip", tmp_path / "a", endpoint=endpoint.format(port=server.server_port))
 
 
 def test_without_boto3_the_error_says_what_to_install(monkeypatch, tmp_path):
@@ -413,12 +335,12 @@ def test_without_boto3_the_error_says_what_to_install(monkeypatch, tmp_path):
 
 def test_the_docs_have_the_limits():
     page = " ".join((ROOT / "docs" / "data.md").read_text().split())
-    limits = (
-        f"{TIMEOUT[0]} s to accept a connection, {TIMEOUT[1]} s to send the next byte, and {SLOWEST:.0f} s for each MiB"
+    seconds = "{} s to accept a connection, {} s to send the next byte, and {:.0f} s for each MiB"
+    assert seconds.format(*TIMEOUT, SLOWEST) in page
+    assert f"After {ATTEMPTS} attempts in a row without a new byte" in page
+    of = {kind: f"{limit // 1000} GB" if limit >= 1000 else f"{limit} MB" for kind, limit in LIMITS.items()}
+    assert (
+        f"{of['photo']} for a photo of `repose generate`, {of['CSV']} for a CSV of yours, {of['table']} for a table"
+        in page
     )
-    assert f"{limits}. After {ATTEMPTS} attempts in a row without a new byte" in page
-    sizes = (
-        "{photo} MB for a photo of `repose generate`, {CSV} MB for a CSV of yours, {table} GB for a table of a stage, "
-    )
-    sizes += "{JSON} MB for a JSON file and {checkpoint} GB for a checkpoint"
-    assert sizes.format(**LIMITS | {kind: LIMITS[kind] // 1000 for kind in ("table", "checkpoint")}) in page
+    assert f"{of['JSON']} for a JSON file and {of['checkpoint']} for a checkpoint" in page

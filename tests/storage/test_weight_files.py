@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from functools import partial
@@ -18,17 +17,9 @@ from fakes import known_as
 from file_server import Server
 from repose.errors import ReposeError
 from repose.metrics.catalogue import _KINDS
-from repose.storage import weight_files, wheels
+from repose.storage import weight_files
 from repose.storage.transfer import s3
-from repose.storage.weight_files import (
-    KNOWN,
-    WeightsFile,
-    cache_folder,
-    cached,
-    fetch_known,
-    locate,
-    located,
-)
+from repose.storage.weight_files import KNOWN, WeightsFile, cache_folder, cached, fetch_known, locate, located
 
 BODY = hashlib.shake_256(b"alexnet").digest(3000)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -91,21 +82,10 @@ def test_list_shows_every_file_and_whether_it_is_cached(repose, cache):
     assert set(KNOWN["inception-tf-2015"].used_by.split(", ")) <= set(_KINDS)
 
 
-def test_a_cache_that_may_not_be_entered_is_named(repose, monkeypatch):
-    monkeypatch.setenv("REPOSE_CACHE", "n" * 300)  # fails as such a folder does, also for root
-    assert "here     not in the cache: nnn" in repose("list")[0]
-    with pytest.raises(ReposeError, match=r"weights of alexnet are not in the cache \(nnn"):
-        located("alexnet", {})
-    with pytest.raises(ReposeError, match=r"Cannot write nnn.*: File name too long"):
-        fetch_known("alexnet")
-
-
 def test_fetch_fetches_once_from_the_owner(repose, server, cache, monkeypatch):
     known_as(monkeypatch, "alexnet", SHA256, f"{server.address}/alexnet.pth")
     for _ in range(2):
-        with monkeypatch.context() as patch:
-            patch.setattr(tempfile, "tempdir", "/proc/none")  # the other disks are read-only
-            out, err = repose("fetch", "alexnet")
+        out, err = repose("fetch", "alexnet")
         assert out == f"{cached('alexnet')}\n"
         assert f"alexnet: license BSD-3-Clause, SHA-256 {SHA256}\n" in err
     assert cached("alexnet").read_bytes() == BODY
@@ -130,25 +110,23 @@ def test_blazepose_comes_out_of_a_wheel_from_where_pip_is_set_up_to_look(repose,
         monkeypatch.setenv(f"PIP_{name}", value)
     detector, landmarks = KNOWN["blazepose"].members
     wheel(tmp_path / "wheels", {landmarks: BODY, detector: BODY[:9], "mediapipe/__init__.py": b""})
-    assert "its SHA-256 should be 49081d133c65" in repose("fetch", "blazepose", code=1)[1]
-    wheels.pack("pip:mediapipe==0.10.21", KNOWN["blazepose"].members, tmp_path / "packed.tar")
-    with tarfile.open(tmp_path / "packed.tar") as packed:
-        assert packed.getnames() == ["pose_detection.tflite", "pose_landmark_full.tflite"]
-        assert packed.extractfile("pose_landmark_full.tflite").read() == BODY  # type: ignore[union-attr]
-    digest = hashlib.sha256((tmp_path / "packed.tar").read_bytes()).hexdigest()
-    monkeypatch.setitem(KNOWN, "blazepose", KNOWN["blazepose"]._replace(sha256=digest))
+    other = re.search(
+        "its SHA-256 should be 49081d133c65.*, it is ([0-9a-f]{64})", repose("fetch", "blazepose", code=1)[1]
+    )
+    assert other is not None
+    monkeypatch.setitem(KNOWN, "blazepose", KNOWN["blazepose"]._replace(sha256=other[1]))
     out, err = repose("fetch", "blazepose")
     assert out == f"{cached('blazepose')}\n"
-    assert f"blazepose: from pip:mediapipe==0.10.21\nblazepose: license Apache-2.0, SHA-256 {digest}\n" in err
+    assert f"blazepose: from pip:mediapipe==0.10.21\nblazepose: license Apache-2.0, SHA-256 {other[1]}\n" in err
+    with tarfile.open(cached("blazepose")) as packed:
+        assert packed.getnames() == ["pose_detection.tflite", "pose_landmark_full.tflite"]
+        assert packed.extractfile("pose_landmark_full.tflite").read() == BODY  # type: ignore[union-attr]
     shutil.rmtree(tmp_path / "wheels")
     assert repose("fetch", "blazepose")[0] == out  # it is there
-    cached("blazepose").unlink()
-    assert repose("fetch", "blazepose", "--from", str(tmp_path / "packed.tar"))[0] == out
-    cached("blazepose").unlink()
+    cached("blazepose").rename(tmp_path / "packed.tar")
     message = r"pip cannot download mediapipe==0\.10\.21: .*No matching distribution.*--from"
     assert re.search(message, repose("fetch", "blazepose", code=1)[1])
-    wheel(tmp_path / "wheels", {detector: BODY})
-    assert "is not the wheel of mediapipe==0.10.21" in repose("fetch", "blazepose", code=1)[1]
+    assert repose("fetch", "blazepose", "--from", str(tmp_path / "packed.tar"))[0] == out
 
 
 def test_fetch_from_an_address_of_the_user_shows_no_secret(repose, server, mine):
@@ -196,24 +174,15 @@ def test_a_local_file_is_used_where_it_lies(mine, cache, monkeypatch):
     monkeypatch.setenv("HOME", str(mine.parent))
     assert locate(str(mine), SHA256[:8].upper()) == locate("~/mine.pth", SHA256) == mine
     assert list(cache.iterdir()) == []
-
-
-@pytest.mark.parametrize(("address", "sha256", "message"), [
-    ("mine.pth", "", r"mine\.pth have no sha256. Give at least its first 8 digits"),
-    ("mine.pth", OTHER[:8], rf"mine\.pth is another file than expected.*should be 00000000, it is {SHA256}"),
-    ("gone.pth", SHA256, r"There are no weights at gone\.pth\. Correct the path in params\.yaml\."),
-])  # fmt: skip
-def test_weights_that_cannot_be_located_are_an_error(mine, monkeypatch, address, sha256, message):
-    monkeypatch.chdir(mine.parent)
-    with pytest.raises(ReposeError, match=message):
-        locate(address, sha256)
+    with pytest.raises(ReposeError, match=r"mine\.pth have no sha256. Give at least its first 8 digits"):
+        locate(str(mine), "")
+    with pytest.raises(ReposeError, match=r"There are no weights at gone\.pth\. Correct the path in params\.yaml\."):
+        locate("gone.pth", SHA256)
 
 
 def test_an_unknown_name_is_an_error_with_the_nearest(repose):
     assert "There are no weights called 'alexnets'. Did you mean 'alexnet'?" in repose("fetch", "alexnets", code=1)[1]
-    for name, hint in (
-        ("alexnets", r"\. Did you mean 'alexnet'"),
-        ("blazepose", "; known: inception-tf-2015, alexnet"),
+    with pytest.raises(
+        ValueError, match="weights has 'blazepose', which no metric uses; known: inception-tf-2015, alexnet"
     ):
-        with pytest.raises(ValueError, match=rf"weights has '{name}', which no metric uses{hint}"):
-            weight_files.check_names({name: WeightsFile("x")})
+        weight_files.check_names({"blazepose": WeightsFile("x")})

