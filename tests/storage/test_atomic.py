@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from repose.errors import ReposeError
-from repose.storage.atomic import locked, temporary_folder, whole_file, whole_folder, write_text
+from repose.storage.atomic import locked, temporary_folder, whole_file, whole_folder
 
 Whole = Callable[[Path], AbstractContextManager[Path]]
 
@@ -91,48 +91,30 @@ import os, sys
 from pathlib import Path
 from repose.storage.atomic import whole_folder
 
-rename, count = Path.rename, 0
-
-def dying(path, target):
-    global count
-    count += 1
-    return os._exit(9) if count == int(sys.argv[2]) else rename(path, target)
-
-Path.rename = dying
-with whole_folder(Path(sys.argv[1]), ["*"]) as folder:
+out, rename = Path(sys.argv[1]), Path.rename
+Path.rename = lambda path, target: os._exit(9) if target == out else rename(path, target)
+with whole_folder(out, ["*"]) as folder:
     (folder / "file").write_bytes(b"new")
 """
 
 
-@pytest.mark.parametrize("at", [1, 2])  # the rename before which the process is killed
-def test_a_folder_whose_writer_was_killed_is_put_back_at_the_next_start(tmp_path, at):
+def test_a_folder_whose_writer_was_killed_between_two_renames_is_put_back_at_the_next_start(tmp_path):
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "file").write_bytes(b"earlier")
-    assert subprocess.run([sys.executable, "-c", CRASH, out, str(at)], check=False).returncode == 9
-    assert out.exists() == (at == 1)  # between the two renames, neither is there
+    write(a_folder, out, b"earlier")
+    assert subprocess.run([sys.executable, "-c", CRASH, out], check=False).returncode == 9
+    assert not out.exists()
     with pytest.raises(ValueError, match="a defect"):
         write(a_folder, out, b"", ValueError("a defect"))
-    assert tree(tmp_path) == {"out/file": b"earlier"}
-    write(a_folder, out, b"newer")
-    assert tree(tmp_path) == {"out/in/file": b"newer"}
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert tree(tmp_path) == {"out/in/file": b"earlier"}
 
 
 def test_an_earlier_folder_that_cannot_be_removed_is_named_before_the_work(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: None)  # as for the files of another user
     for content in (b"one", b"two"):
         write(a_folder, tmp_path / "out", content)
-    with pytest.raises(
-        ReposeError, match=rf"{tmp_path}/\.out\.replaced, an earlier output, cannot be removed.*Remove it"
-    ):
+    with pytest.raises(ReposeError, match=rf"{tmp_path}/\.out\.replaced, an earlier output, cannot be removed"):
         write(a_folder, tmp_path / "out", b"", ValueError("it began"))
     assert tree(tmp_path)["out/in/file"] == b"two"
-
-
-def test_text_is_utf_8_and_line_ends_stay(tmp_path):
-    write_text(tmp_path / "a", "ä\r\nb\n")
-    assert (tmp_path / "a").read_bytes() == "ä\r\nb\n".encode()
 
 
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs Linux")

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,12 +111,6 @@ def test_a_hostile_web_server(hostile, tmp_path, name):
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= LIMIT + 2**20
 
 
-@pytest.mark.parametrize("size", ["²".encode("latin-1"), b"4" * 5000])
-def test_a_length_that_is_no_number_is_ignored(hostile, tmp_path, size):
-    hostile.answer = sized(size)
-    assert transfer.fetch(f"{hostile.address}/a", tmp_path / "a").read_bytes() == b"hello"
-
-
 def test_a_compressed_answer_is_not_unpacked(hostile, tmp_path):
     bomb = gzip.compress(bytes(10**8))
     hostile.answer = OK + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb) + bomb
@@ -131,14 +124,9 @@ def login(server: Server) -> list[str | None]:
     return [asked.get("Authorization") for asked in server.asked]
 
 
-@pytest.fixture
-def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_login_goes_to_the_address_s_own_server_alone(server, other, tmp_path, monkeypatch):
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login anna password s3cret\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-
-
-@pytest.mark.usefixtures("netrc")
-def test_a_login_goes_to_the_address_s_own_server_alone(server, other, tmp_path):
     for address in (server.address, server.address.replace("//", "//bert:hidden@")):
         moved = {"status": 302, "headers": {"Location": f"{other.address}/b", "Set-Cookie": "a=s3cret"}}
         server.plans = [{"status": 302, "headers": {"Location": f"{server.address}/b"}}, moved]
@@ -212,19 +200,10 @@ def test_a_hostile_list(hostile, listed):
 
 def test_an_object_that_is_larger_than_the_list_says_is_refused(hostile, tmp_path):
     hostile.answer = sized(b"1000000000000")
+    listed = [transfer.Object("a", 3, "in/a", '"x"')]
     with pytest.raises(ReposeError, match="should have 3 bytes, it has 1,000,000,000,000"):
-        transfer.fetch_objects(
-            "s3://data/in/", [transfer.Object("a", 3, "in/a", '"x"')], tmp_path, endpoint=hostile.address
-        )
+        transfer.fetch_objects("s3://data/in/", listed, tmp_path, endpoint=hostile.address)
     assert not any(path.stat().st_size for path in tmp_path.iterdir() if path.suffix != ".json")
-
-
-def test_an_object_that_is_listed_twice_is_fetched_once(hostile, tmp_path):
-    hostile.answer = sized(b"5")
-    listed = [transfer.Object(name, 5, f"in/{name}", '"x"') for name in ("a", "a/b", "A", "a", "..", "/")]
-    found = transfer.fetch_objects("s3://data/in/", listed, tmp_path, endpoint=hostile.address)
-    assert [path.parent for _, path in found] == [tmp_path] * len(listed)
-    assert len(list(tmp_path.iterdir())) == len(listed) - 1
 
 
 # --- names

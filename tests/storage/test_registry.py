@@ -113,9 +113,8 @@ def test_generate_takes_a_registered_model(shop):
     save_photo(Path("front.jpg"))
     save_openpose(Path("pose.json"))
     options = ["--device", "cpu", "--threads", "1", "-o", "new.png"]
-    done = CliRunner().invoke(
-        app, ["generate", "front.jpg", "--pose", "pose.json", "--model", "attend@v1.9.0", *options]
-    )
+    command = ["generate", "front.jpg", "--pose", "pose.json", "--model", "attend@v1.9.0", *options]
+    done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
     own = repose.load(save_system(Path("own.safetensors"), "paper"), device="cpu")("front.jpg", "pose.json")
     np.testing.assert_array_equal(np.asarray(Image.open("new.png")), own)

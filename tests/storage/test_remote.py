@@ -36,9 +36,10 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
 
-    def make(url: str | Path, **options: str | int) -> Remote:
+    def make(url: str | Path, **options: str) -> Remote:
         lines = ["[core]", "no_scm = true", "remote = store", f"site_cache_dir = {tmp_path / 'site'}"]
-        lines += ["['remote \"store\"']", *(f"{k} = {v}" for k, v in {"url": url, "verify": "true", **options}.items())]
+        lines += ["['remote \"store\"']", f"url = {url}", "verify = true"]
+        lines += [f"{name} = {value}" for name, value in options.items()]
         (tmp_path / "project" / ".dvc").mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / ".dvc" / "config").write_text("\n".join(lines))
         return Remote(Repo(str(tmp_path / "project")))
@@ -108,9 +109,7 @@ def test_missing_and_changed_objects_are_errors(store):
     oid = oid_of(SMALL)
     for _ in ("missing", "changed"):
         for get in (lambda: store.object(oid), lambda: store.pull([oid])):
-            with pytest.raises(
-                ReposeError, match=f"cannot read objects: 1 failed, first {oid}.*damaged, run its stage"
-            ):
+            with pytest.raises(ReposeError, match=f"cannot read objects: 1 failed, first {oid}.*damaged, run its"):
                 get()
         store.write(key_of(oid), b"other")
     assert files(Path(store._repo.cache.local.path)) == []
@@ -171,11 +170,9 @@ def test_addresses_and_errors_show_no_password(made):
     with pytest.raises(ReposeError, match="does not answer") as caught:
         store.read("x")
     assert not any(secret in str(caught.value) for secret in ("s3cret", "t0ken"))
-    url = "http://me:s3cret@host/b?X-Amz-Signature=s1gnature&x=1"
-    for error in (exceptions.ReadTimeoutError(endpoint_url=url, error="slow"), OSError(f"no {url} there")):
-        message = str(module._explain(error, "s3://b", "look"))
-        assert "http://host/b" in message
-        assert not any(secret in message for secret in ("s3cret", "s1gnature"))
+
+
+SIGNED = "http://me:s3cret@host/b?X-Amz-Signature=s1gnature&x=1"
 
 
 def answer(status: int, code: str) -> exceptions.ClientError:
@@ -188,6 +185,8 @@ def answer(status: int, code: str) -> exceptions.ClientError:
     (answer(403, "RequestTimeTooSkewed"), "correct this machine's clock"),
     (answer(400, "ExpiredToken"), r"refuses to look \(ExpiredToken\).*when they expire"),
     (exceptions.SSLError(endpoint_url="u", error="self-signed"), "self-signed.* trust its certificate"),
+    (exceptions.ReadTimeoutError(endpoint_url=SIGNED, error="slow"), r'does not answer .*"http://host/b"'),
+    (OSError(f"no {SIGNED} there"), r"no http://host/b there\.$"),
     (aiohttp.ClientPayloadError("cut"), r"does not answer \(to look\): cut\. Is it up"),
     (answer(503, "503"), "does not answer"),
     (answer(301, "PermanentRedirect"), "cannot look: .*PermanentRedirect"),

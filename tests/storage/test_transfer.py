@@ -3,7 +3,6 @@
 import errno
 import os
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,6 @@ from repose.storage.weight_files import WeightsFile
 
 OVER_BOTH = pytest.mark.parametrize("scheme", ["http", "s3"])
 pytestmark = pytest.mark.usefixtures("s3_credentials", "waits")
-Put = Callable[[str, bytes], None]
 
 
 def get(server: Server, folder: Path, scheme: str = "http", **how: Any) -> bytes:
@@ -128,22 +126,14 @@ def test_only_a_strong_validator_lets_a_transfer_resume(server, tmp_path, etag, 
     assert ("Range" in server.asked[0]) is resumed
 
 
-def test_a_note_that_cannot_be_read_is_ignored(server, tmp_path):
-    begin(server, tmp_path)
-    (tmp_path / ".a.zip.partial.json").write_text('["\\"one\\"", 31')
-    assert get(server, tmp_path) == BODY
-    assert ranges(server) == [None]
-
-
-def test_a_file_without_a_digest_is_fetched_again_only_if_it_changed(server, tmp_path):
+@OVER_BOTH
+def test_a_file_without_a_digest_is_fetched_again_only_if_it_changed(server, tmp_path, scheme):
     for _ in range(2):
-        get(server, tmp_path, size=len(BODY))
+        get(server, tmp_path, scheme, size=len(BODY))
     assert ranges(server) == [None, f"bytes={len(BODY)}-"]
-    server.ranges = False
-    get(server, tmp_path)
-    assert len(server.asked) == 3
-    server.body, server.etag = OTHER, '"two"'
-    assert get(server, tmp_path) == OTHER
+    for body in (OTHER, OTHER[:10], b""):
+        server.body, server.etag = body, f'"{len(body)}"'
+        assert get(server, tmp_path, scheme) == body
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -194,12 +184,15 @@ def test_an_answer_without_the_file_is_an_error_that_shows_no_secret(server, tmp
     assert names(tmp_path) == set()
 
 
-def test_a_local_file_is_copied_and_checked(tmp_path):
+def test_a_local_file_is_copied_and_checked(tmp_path, monkeypatch):
     source, destination = tmp_path / "a", tmp_path / "b"
     source.write_bytes(BODY)
     assert transfer.fetch(str(source), destination, sha256=SHA256[:12], size=len(BODY)).read_bytes() == BODY
     with pytest.raises(ReposeError, match="SHA-256 should be 00000000, it is"):
         transfer.fetch(str(source), tmp_path / "c", sha256="00000000")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ReposeError, match=r"/a may not be read\."):
+        transfer.fetch(str(source), tmp_path / "c")
     assert names(tmp_path) == {"a", "b"}
 
 
@@ -215,6 +208,7 @@ TLS = "https://anna:s3cret@127.0.0.1:{port}"  # to a server that does not speak 
     ("s3://data/a.zip", "http://127.0.0.1:1", "cannot connect to the S3 server.*gave up"),
     ("s3://data/a.zip", "127.0.0.1", "should read like http://host:port"),
     ("s3://key:s3cret@data/a.zip", None, r"write s3://bucket/key"), ("s3:///a.zip", None, r"write s3://bucket/key"),
+    ("s3://no bucket/a.zip", None, r"s3://no bucket/a.zip: it cannot be fetched \( ParamValidationError\)"),
 ])  # fmt: skip
 def test_an_address_that_leads_nowhere_is_an_error(server, tmp_path, address, endpoint, message):
     address, endpoint = (part and part.format(port=server.server_port) for part in (address, endpoint))
@@ -222,13 +216,6 @@ def test_an_address_that_leads_nowhere_is_an_error(server, tmp_path, address, en
         transfer.fetch(address, tmp_path / "a.zip", endpoint=endpoint)
     assert "cret" not in str(caught.value)
     assert names(tmp_path) == set()
-
-
-def test_a_local_file_that_may_not_be_read_is_named(tmp_path, monkeypatch):
-    (tmp_path / "a").write_bytes(BODY)
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ReposeError, match=r"/a may not be read\."):
-        transfer.fetch(str(tmp_path / "a"), tmp_path / "b", sha256=SHA256)
 
 
 def test_a_digest_of_another_form_is_an_error():
@@ -251,25 +238,12 @@ def test_addresses_are_shown_without_secrets_and_end_in_a_name(address, shown, n
 # ---- S3 ----
 
 
-@pytest.fixture
-def put(endpoint: str) -> Put:
+def test_a_prefix_brings_every_object(endpoint, tmp_path, monkeypatch):
+    files = {"img/é k?#.jpg": b"1", "../up": b"", "a": b"3", "a/b": b"4"}
     client = s3.client(endpoint)
     client.create_bucket(Bucket="data")
-    return lambda key, body: client.put_object(Bucket="data", Key=key, Body=body)
-
-
-def test_an_object_is_fetched_again_when_it_changed(put, endpoint, tmp_path):
-    for body in (BODY, BODY, OTHER, OTHER[:10], b""):
-        put("in/img.zip", body)
-        assert transfer.fetch("s3://data/in/img.zip", tmp_path / "a", endpoint=endpoint).read_bytes() == body
-
-
-def test_a_prefix_brings_every_object(put, endpoint, tmp_path, monkeypatch):
-    files = {"img/é k?#.jpg": b"1", "../up": b"", "a": b"3", "a/b": b"4"}
-    for name, body in {**files, "img/": b""}.items():
-        put(f"in/{name}", body)
-    put("instead", b"5")
-    client = s3.client(endpoint)
+    for key, body in {**{f"in/{name}": body for name, body in files.items()}, "in/img/": b"", "instead": b"5"}.items():
+        client.put_object(Bucket="data", Key=key, Body=body)
     monkeypatch.setattr(client, "list_objects_v2", partial(client.list_objects_v2, MaxKeys=2))
     monkeypatch.setattr(s3, "client", lambda _: client)
     objects = list(transfer.list_prefix("s3://data/in/", endpoint=endpoint))
@@ -290,19 +264,10 @@ def test_what_came_of_a_prefix_without_a_note_is_not_used(server, tmp_path):
         partial_path(path).write_bytes(OTHER[:9])  # a stop in `Partial.forget` leaves this
 
 
-def test_an_address_of_no_object_is_an_error(put, endpoint, tmp_path):
-    for address, answer in (
-        ("s3://data/missing.zip", "404 NoSuchKey"),
-        ("s3://no bucket/a.zip", " ParamValidationError"),
-    ):
-        with pytest.raises(ReposeError, match=rf"{address}: it cannot be fetched \({answer}\). Check the endpoint"):
-            transfer.fetch(address, tmp_path / "a", endpoint=endpoint)
-
-
 @pytest.mark.parametrize(("status", "code", "message"), [
     (403, "InvalidAccessKeyId", r"with these credentials \(InvalidAccessKeyId\)"),
     (400, "ExpiredToken", r"with these credentials \(ExpiredToken\): they are wrong, have expired"),
-    (301, "PermanentRedirect", "301 PermanentRedirect"),
+    (301, "PermanentRedirect", "301 PermanentRedirect"), (404, "NoSuchKey", r"it cannot be fetched \(404 NoSuchKey\)\. Check"),
     (400, "RequestTimeout", "answers 400 RequestTimeout; gave up"),
     (200, "", "is not an S3 server"),  # such as a web console
 ])  # fmt: skip

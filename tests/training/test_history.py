@@ -96,7 +96,7 @@ def test_rows_after_the_step_that_training_goes_on_from_are_dropped(tmp_path):
     assert row["l1"] == pytest.approx(0.5)
 
 
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "step,l1\nx,1\n", "step,l1\n1,2\n1,2,3\n"])
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "step,l1\nx,1\n"])
 def test_a_damaged_file_is_an_error(tmp_path, text):
     (tmp_path / "history.csv").write_text(text)
     with pytest.raises(DataError, match=rf"history\.csv is damaged .*Delete {tmp_path}"):
