@@ -27,72 +27,63 @@ ARTIFACTS = {"attend": {"path": "runs/attend/model.safetensors", "type": "model"
 STAGE = {"cmd": "mkdir -p runs/attend && cp trained runs/attend/model.safetensors", "deps": ["trained"]}
 
 
-class Shop:
-    """A repository whose only stage writes a model."""
+REMOTE = "[core]\n    remote = store\n['remote \"store\"']\n    url = ../../remote\n"
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        folder.mkdir()
-        self.git("init", "--quiet", "--initial-branch=main")
-        Repo.init(str(folder)).close()
-        self.describe(ARTIFACTS)
 
-    def git(self, *arguments: str) -> None:
-        ada = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org")
-        subprocess.run(["git", *ada, *arguments], cwd=self.folder, check=True)
+def git(*arguments: str) -> None:
+    subprocess.run(["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.org", *arguments], check=True)
 
-    def describe(self, artifacts: dict[str, Any]) -> None:
-        pipeline = {"stages": {"train": STAGE | {"outs": ["runs/attend"]}}, "artifacts": artifacts}
-        (self.folder / "dvc.yaml").write_text(yaml.safe_dump(pipeline))
 
-    def configure(self, file: str) -> None:
-        text = "[core]\n    remote = store\n['remote \"store\"']\n    url = ../../remote\n"
-        (self.folder / ".dvc" / file).write_text(text)
+def commit(tag: str = "") -> None:
+    git("add", ".")
+    git("commit", "--quiet", "--allow-empty", "--message", "x")
+    if tag:
+        git("tag", "--annotate", tag, "--message", "x")
 
-    def train_and_push(self, kind: str) -> None:
-        save_system(self.folder / "trained", kind)
-        with contextlib.chdir(self.folder), Repo() as repo:
-            repo.reproduce()
-            repo.push()
 
-    def commit(self, tag: str = "") -> None:
-        self.git("add", ".")
-        self.git("commit", "--quiet", "--allow-empty", "--message", "x")
-        if tag:
-            self.git("tag", "--annotate", tag, "--message", "x")
+def describe(artifacts: dict[str, Any]) -> None:
+    """Write a pipeline whose only stage writes a model."""
+    pipeline = {"stages": {"train": STAGE | {"outs": ["runs/attend"]}}, "artifacts": artifacts}
+    Path("dvc.yaml").write_text(yaml.safe_dump(pipeline))
 
 
 @pytest.fixture(scope="module")
-def _shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Versions 1.0.0 and 1.10.0 are attend, 1.9.0 is one of the paper's kind; the remote was committed after them."""
-    shop = Shop(tmp_path_factory.mktemp("made") / "shop")
-    shop.configure("config.local")
-    for kind, version in (("attend", "1.0.0"), ("paper", "1.9.0"), ("attend", "1.10.0")):
-        shop.train_and_push(kind)
-        shop.commit(f"attend@v{version}")
-    shop.configure("config")
-    shop.commit()
-    return shop
+    made = tmp_path_factory.mktemp("made")
+    (made / "shop").mkdir()
+    with contextlib.chdir(made / "shop"):
+        git("init", "--quiet", "--initial-branch=main")
+        Repo.init().close()
+        Path(".dvc/config.local").write_text(REMOTE)
+        describe(ARTIFACTS)
+        for kind, version in (("attend", "1.0.0"), ("paper", "1.9.0"), ("attend", "1.10.0")):
+            save_system(Path("trained"), kind)
+            with Repo() as repo:
+                repo.reproduce()
+                repo.push()
+            commit(f"attend@v{version}")
+        Path(".dvc/config").write_text(REMOTE)
+        commit()
+    return made
 
 
 @pytest.fixture
-def shop(_shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
+def shop(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fresh clone, the current folder: nothing in its cache, all in the remote beside it."""
-    shutil.copytree(_shop.folder.parent / "remote", tmp_path / "remote")
-    monkeypatch.chdir(tmp_path)
+    shutil.copytree(made / "remote", tmp_path / "remote")
+    git("clone", "--quiet", str(made / "shop"), str(tmp_path / "clone"))
     monkeypatch.setenv("DVC_SITE_CACHE_DIR", str(tmp_path / "site"))
-    clone = object.__new__(Shop)
-    clone.folder = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", str(_shop.folder), "clone"], check=True)
-    monkeypatch.chdir(clone.folder)
-    return clone
+    monkeypatch.chdir(tmp_path / "clone")
+    return tmp_path / "clone"
 
 
-def test_a_version_is_the_model_of_its_tag_and_the_default_is_the_highest(shop):
+@pytest.mark.usefixtures("shop")
+def test_a_version_is_the_model_of_its_tag_and_the_default_is_the_highest():
     for model, kind in (("attend@v1.9.0", "paper"), ("attend@v1.10.0", "attend"), ("attend@latest", "attend")):
         assert repose.load(model_file(model)).about.row.kind == kind
     assert registry.find_model("attend", Path()).version == "v1.10.0"
-    shop.git("tag", "--annotate", "attend@v1.10.0!", "attend@v1.10.0^{}", "--message", "as `gto deprecate` writes it")
+    git("tag", "--annotate", "attend@v1.10.0!", "attend@v1.10.0^{}", "--message", "as `gto deprecate` writes it")
     assert registry.find_model("attend", Path()).version == "v1.9.0"
     with pytest.raises(ReposeError, match=r"There is no version v1\.10\.0 of attend; there are: v1\.9\.0, v1\.0\.0\."):
         model_file("attend@v1.10.0")
@@ -124,7 +115,7 @@ def test_a_cached_model_needs_no_remote_and_is_checked(shop):
     before = model_file("attend@v1.9.0")
     shutil.rmtree("../remote/files")
     assert model_file("attend@v1.9.0") == before
-    assert before.is_relative_to(shop.folder / ".dvc" / "cache")
+    assert before.is_relative_to(shop / ".dvc" / "cache")
     before.chmod(0o644)
     before.write_bytes(before.read_bytes() + b"x")
     with pytest.raises(ReposeError, match=r"runs/attend/model\.safetensors of attend@v1\.9\.0, has another MD5"):
@@ -150,18 +141,16 @@ def test_a_revision_without_the_artifact_or_its_file_is_an_error(shop):
         ({"attend": {"path": "elsewhere/x"}}, r"The dvc\.lock of the revision attend@v2\.0\.1 has no elsewhere/x, the path"),
         ({"attend": {"path": "runs/attend"}}, r"runs/attend, the path of the artifact attend at attend@v2\.0\.2, is no file"),
     )):  # fmt: skip
-        shop.describe(artifacts)
-        shop.commit(f"attend@v2.0.{number}")
+        describe(artifacts)
+        commit(f"attend@v2.0.{number}")
         with pytest.raises(ReposeError, match=message):
             model_file("attend")
 
 
 def test_an_artifact_may_be_one_of_a_folder(shop):
     Path("table1").mkdir()
-    Path("table1/dvc.yaml").write_text(
-        yaml.safe_dump({"artifacts": {"best": {"path": "../runs/attend/model.safetensors"}}})
-    )
-    shop.commit("table1=best@v0.1.0")
+    Path("table1/dvc.yaml").write_text("artifacts: {best: {path: ../runs/attend/model.safetensors}}")
+    commit("table1=best@v0.1.0")
     assert model_file("table1:best@v0.1.0") == model_file("attend@v1.10.0")
 
 
