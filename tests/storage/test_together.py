@@ -52,9 +52,13 @@ def test_none_is_written_if_one_fails(folder, monkeypatch, fails):
     assert snapshot(folder) == before
 
 
-@pytest.mark.parametrize(("name", "kind"), [("e", "link"), ("new", "link"), ("e", "folder"), ("new", "file")])
+@pytest.mark.parametrize(
+    ("name", "kind"), [("e", "link"), ("new", "link to a folder"), ("e", "folder"), ("new", "file")]
+)
 def test_what_is_no_plain_file_is_not_written(folder, name, kind):
     if kind == "link":
+        (folder / name).symlink_to(folder.parent / "outside" / "nothing")
+    elif kind == "link to a folder":
         (folder / name).symlink_to(folder.parent / "outside")
     elif kind == "folder":
         (folder / name).mkdir()
