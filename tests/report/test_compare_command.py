@@ -100,14 +100,6 @@ def test_a_pipeline_below_the_top_of_the_repository(project, compare, monkeypatc
     assert "Git cannot read metrics.json of the revision old " in compare("old", code=2)[1]
 
 
-def test_two_files_need_no_git_and_no_pipeline(tmp_path, compare, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    Path("gates.yaml").write_text(GATES)
-    files = write("old.json", 0.67), write("new", 0.66)
-    assert "HEAD is new, BASE is old.json." in compare(*files, "--params", "gates.yaml", code=0)[0]
-
-
 def test_reports_are_written_and_one_that_cannot_be_written_is_no_regression(project, compare):
     write("metrics.json", 0.64)
     out, _ = compare("old", "--markdown", "out/a.md", "--json", "out/a.json", code=1)
@@ -166,13 +158,14 @@ def fenced(language: str) -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
 
 
-def test_the_page_prints_what_its_own_example_gives(tmp_path, monkeypatch, compare):
+def test_the_page_prints_what_its_own_example_gives_without_git_and_pipeline(tmp_path, monkeypatch, compare):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
     (gates,) = fenced("yaml")
-    Path("params.yaml").write_text(gates)
+    Path("gates.yaml").write_text(gates)
     for name, content in zip(("old.json", "new.json"), fenced("json"), strict=True):
         Path(name).write_text(content)
-    out, _ = compare("old.json", "new.json", code=1)
+    out, _ = compare("old.json", "new.json", "--params", "gates.yaml", code=1)
     assert fenced("markdown") == [out]
 
 

@@ -95,6 +95,7 @@ def test_an_unknown_name_or_version_is_an_error():
         "attend@1.0.0": r"A model is named NAME@vX\.Y\.Z, or NAME alone.* not 'attend@1\.0\.0'",
         "atend": r"No version of a model 'atend' is registered here\. Did you mean 'attend'\?.*git tag -a atend@v1\.0\.0",
         "attend@v2.0.0": r"There is no version v2\.0\.0 of attend; there are: v1\.10\.0, v1\.9\.0, v1\.0\.0\. A .*annotated",
+        "table1:attend": r"No version of a model 'table1:attend'.*git tag -a table1=attend@v1\.0\.0",
     }.items():
         with pytest.raises(ReposeError, match=message):
             model_file(model)
