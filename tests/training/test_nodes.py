@@ -142,10 +142,8 @@ def test_with_a_node_lost_the_other_says_so_and_both_resume_as_one_machine(data,
 def test_nodes_that_do_not_meet_say_where_and_what_to_check(data, tmp_path):
     port, nowhere = free_port(), free_port()
     first, second = node(data, tmp_path / "a", 0, port, wait=2), node(data, tmp_path / "b", 1, nowhere, wait=2)
-    began = time.monotonic()
     (code, said), (other_code, other_said) = ended(first.start(), second.start())
     assert (code, other_code) == (1, 1)
-    assert time.monotonic() - began < 100  # most of it imports
     assert f"Node 1 of 2: the nodes did not meet within 2 s. 127.0.0.1:{port}, the address of" in said
     assert "of the first node, did not have all of them" in said
     assert "1/2 clients joined" in said
