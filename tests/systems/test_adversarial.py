@@ -141,15 +141,11 @@ def test_terms_without_weight_are_not_computed():
         raise AssertionError("VGG19 ran for nothing")
 
     assert "perceptual" not in step(system, batch(), perceptual=fail)
-    for row, expected in ((attend(warped=0.1), {"warped"}), (paper(), set())):
-        terms = set(step(system_of(row), batch(), perceptual=None))
-        assert terms == {"l1", "d_image", "g_image", "d_pose", "g_pose"} | expected
 
 
-@pytest.mark.parametrize("name", ["warped", "synthesized"])
-def test_a_weight_of_an_image_that_the_generator_does_not_make_is_rejected(name):
-    with pytest.raises(ReposeError, match=rf"losses\.{name} is not 0, but its generator makes no {name} image"):
-        step(system_of(paper(**{name: 0.5})), batch())
+def test_a_weight_of_an_image_that_the_generator_does_not_make_is_rejected():
+    with pytest.raises(ReposeError, match=r"losses\.warped is not 0, but its generator makes no warped image"):
+        step(system_of(paper(warped=0.5)), batch())
 
 
 @pytest.mark.parametrize("name", ["both of both", "attend"])
@@ -162,16 +158,3 @@ def test_bf16_comes_near_to_fp32(name):
         assert term == pytest.approx(float(expected[key]), rel=0.05, abs=0.01), key
     for network in other.networks.values():
         assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
-@pytest.mark.parametrize("name", ["both of both", "attend"])
-def test_on_a_gpu_the_terms_are_those_of_the_cpu(name, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # which rounds to 10 bits
-    one, other, made = system_of(ROWS[name]), system_of(ROWS[name]), batch()
-    for network in other.networks.values():
-        network.cuda()
-    there = Batch(**{key: value if key == "share" else value.to("cuda") for key, value in vars(made).items()})
-    expected, terms = step(one, made), step(other, there)
-    for key, term in terms.items():
-        assert term.item() == pytest.approx(expected[key].item(), rel=1e-3, abs=1e-4), key

@@ -19,6 +19,7 @@ from repose.checkpoint import About
 from repose.data.batches import Batch
 from repose.data.frame import Frame
 from repose.data.images import to_uint8
+from repose.data.skeleton import JOINT
 from repose.metrics.ssim import ssim
 from repose.models.layers import parameter_count
 from repose.models.vunet import WeightNormConv2d
@@ -30,7 +31,7 @@ DEEPFASHION, MARKET, SMALL = Frame(256, 256), Frame(128, 64), Frame(32, 24)
 PG2 = {"width": 16, "code": 64, "discriminator_width": 4, "optimiser": {"learning_rate": 0.002}}
 FAST = {"learning_rate": 0.004, "lr_halving_epochs": 0}
 PAPER = {
-    "steps": 40, "generator": {"width": 12, "blocks": 2}, "optimiser": FAST, "discriminators": {"width": 8, "layers": 2},
+    "steps": 20, "generator": {"width": 12, "blocks": 2}, "optimiser": FAST, "discriminators": {"width": 8, "layers": 2},
     "losses": {"adversarial_image": 0.01, "adversarial_pose": 0.01},
 }  # fmt: skip
 DISCRIMINATORS = 2_764_737 + 2_767_809  # parameters
@@ -53,16 +54,13 @@ class Learner(NamedTuple):
 LEARNERS = {
     "attend": Learner(
         {
-            "kind": "attend", "steps": 40, "generator": {"width": 16, "blocks": 1}, "optimiser": FAST,
+            "kind": "attend", "steps": 30, "generator": {"width": 16, "blocks": 1}, "optimiser": FAST,
             "losses": {"adversarial_image": 0, "adversarial_pose": 0, "warped": 0.5, "synthesized": 0.5},
         }, ("l1",), (621_031 + DISCRIMINATORS,) * 2,
     ),
     "paper": Learner({"kind": "paper"} | PAPER, ("l1",), (13_304_899 + DISCRIMINATORS,) * 2),
     "posed": Learner({"kind": "posed"} | PAPER, ("l1",), (13_314_307 + DISCRIMINATORS,) * 2),
-    "pg2": Learner({"kind": "pg2", "steps": 100} | PG2, ("g1_l1", "g2_l1"), (145_695_559, 81_178_695), {"skips": "coarse"}),
-    "pg2-g1d": Learner(
-        {"kind": "pg2", "steps": 100, "stages": "one"} | PG2, ("g1_l1",), (122_103_235 + 10_896_257, 70_795_075 + 4_324_737)
-    ),
+    "pg2": Learner({"kind": "pg2", "steps": 80} | PG2, ("g1_l1", "g2_l1"), (145_695_559, 81_178_695), {"skips": "coarse"}),
     "vunet": Learner(
         {
             "kind": "vunet", "steps": 50, "width": 8, "dropout": 0, "kl_from": 0.9, "kl_until": 1,
@@ -77,7 +75,7 @@ LEARNERS = {
     ),
     "surface": Learner(
         {
-            "kind": "surface", "steps": 80, "optimiser": FAST | {"learning_rate": 0.002},
+            "kind": "surface", "steps": 40, "optimiser": FAST | {"learning_rate": 0.002},
             "losses": {"adversarial_image": 0, "adversarial_pose": 0, "warped": 0.5, "synthesized": 1},
             "generator": {
                 "widths": [16, 32, 32, 32], "features": 16, "decoder": [32, 32], "blocks": 1, "spread": 0.1,
@@ -88,13 +86,6 @@ LEARNERS = {
 each_system = pytest.mark.parametrize("name", list(LEARNERS))
 
 
-@pytest.mark.parametrize(("image", "pose"), [(0.1, 0.0), (0.0, 0.1), (0.0, 0.0)])
-def test_only_the_papers_discriminators_need_photos_of_other_items(image, pose):
-    losses = {"adversarial_image": image, "adversarial_pose": pose}
-    assert systems.row(LEARNERS["paper"].block | {"losses": losses}, "test").needs_others == bool(image or pose)
-    assert not any(LEARNERS[kind].row.needs_others for kind in ("attend", "pg2", "pix2pix", "vunet"))
-
-
 def test_no_kind_is_missing_here():
     assert {learner.row.kind for learner in LEARNERS.values()} == set(systems.kinds())
 
@@ -102,7 +93,7 @@ def test_no_kind_is_missing_here():
 @each_system
 def test_parameters_at_the_sizes_of_both_data_sets(name):
     small = LEARNERS[name].block
-    own = {key: small[key] for key in ("kind", "steps", "stages") if key in small}
+    own = {key: small[key] for key in ("kind", "steps")}
     found = _parameters(own, DEEPFASHION), _parameters(own | LEARNERS[name].at_market, MARKET)
     assert found == LEARNERS[name].parameters
 
@@ -110,17 +101,20 @@ def test_parameters_at_the_sizes_of_both_data_sets(name):
 @pytest.mark.floats
 @each_system
 def test_a_system_learns_four_pairs_by_heart(name):
-    """Its loss falls to less than half, and its images beat the source itself by 0.05 of SSIM."""
+    """Its loss falls to less than half, its images beat the source itself by 0.05 of SSIM, and all its weights learn."""
     learner = LEARNERS[name]
     row, batch = learner.row, pairs(4, learner.frame.height, learner.frame.width)
     system = systems.build(row, learner.frame)
     target = _on_bytes(batch.images[batch.target])
     of_copying = ssim(_on_bytes(batch.images[batch.sources[:, 0]]), target, "pg2").mean().item()
+    before = _weights(system)
     steps = _train(system, row, batch, range(row.steps))
     first, last = (sum(float(terms[name]) for name in learner.terms) for terms in (steps[0], steps[-1]))
     learned = ssim(_on_bytes(made(_evaluating(system), batch)), target, "pg2").mean().item()
     assert last < 0.5 * first
     assert learned > of_copying + 0.05
+    idle = [key for key, value in _weights(system).items() if torch.equal(value, before[key])]
+    assert idle == [] or name == "vunet"  # which has layers of its authors' that it does not compute
 
 
 @each_system
@@ -137,6 +131,8 @@ def test_a_step_is_taken_at_the_rate_of_its_schedule(name):
 @each_system
 def test_a_resumed_training_gives_the_same_bytes(name, tmp_path):
     learner, batch = LEARNERS[name], pairs(2, 32, 24)
+    batch.poses.keypoints[0] = torch.nan  # of a source; NaN weights would equal nothing
+    batch.poses.keypoints[1, JOINT["left_wrist"]] = torch.nan
     row = replace(learner.row, steps=6)
     torch.manual_seed(3)
     straight = systems.build(row, SMALL)
@@ -153,9 +149,8 @@ def test_a_resumed_training_gives_the_same_bytes(name, tmp_path):
     assert state.step == 3
     checkpoint.restore(state, second)
     _train(second, row, batch, range(3, 6))
-    for name, network in straight.networks.items():
-        for key, value in network.state_dict().items():
-            assert torch.equal(value, second.networks[name].state_dict()[key]), f"{name}.{key}"
+    resumed = _weights(second)
+    assert [key for key, value in _weights(straight).items() if not torch.equal(value, resumed[key])] == []
     checkpoint.save(tmp_path / "b", second, replace(about, step=6), to_resume=False)
     loaded, _ = checkpoint.load(tmp_path / "b", torch.device("cpu"))
     assert torch.equal(made(loaded, batch), made(_evaluating(straight), batch))
@@ -232,6 +227,11 @@ def _evaluating(system: System) -> System:
     for network in system.networks.values():
         network.eval()
     return system
+
+
+def _weights(system: System) -> dict[str, Tensor]:
+    networks = system.networks.items()
+    return {f"{n}.{key}": value.detach().clone() for n, net in networks for key, value in net.named_parameters()}
 
 
 def _on_bytes(images: Tensor) -> Tensor:

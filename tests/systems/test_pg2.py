@@ -1,12 +1,10 @@
 """pg2 and pg2-g1d: first weights, discs and masks, padding, the two stages, an adversarial step written out."""
 
 import math
-from collections.abc import Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,7 +17,7 @@ from repose.data.skeleton import JOINT
 from repose.metrics.mask_ssim import pose_mask
 from repose.models.pg2 import G1, Discriminator, SameConv2d, discs, same_padding
 from repose.systems import Progress
-from repose.systems.pg2 import AdamSettings, PG2Settings, PG2System, build, d_triplet
+from repose.systems.pg2 import AdamSettings, PG2Settings, PG2System, build
 
 pytestmark = pytest.mark.floats
 
@@ -62,36 +60,24 @@ def test_the_first_weights():
     assert not any(p.any() for name, p in system.g1.named_parameters() if name.endswith("bias"))
 
 
-def slow_discs(points: Sequence[tuple[float, float]], height: int, width: int) -> np.ndarray:
-    """(H,W) bool: whether a pixel is at most 4 px from one of the points."""
-    drawn = np.zeros((height, width), bool)
-    for y in range(height):
-        for x in range(width):
-            drawn[y, x] = any((x - px) ** 2 + (y - py) ** 2 <= 16 for px, py in points)
-    return drawn
-
-
 def some_people() -> Tensor:
-    """Three of 48x40 px: one whole, one without a few joints, one half outside; and one without any joint."""
-    keypoints = torch.cat([people(3, 48, 40, seed=3), torch.full((1, 18, 2), NAN)])
-    keypoints[1, [JOINT["left_knee"], JOINT["nose"], JOINT["right_ear"]]] = NAN
-    keypoints[2] += torch.tensor([17.3, -9.6])
-    keypoints[2, 0] = torch.tensor([-3e15, 1e12])
+    """Two people of 48x40 px: one without a knee, the other half outside."""
+    keypoints = people(2, 48, 40, seed=3)
+    keypoints[0, JOINT["left_knee"]] = NAN
+    keypoints[1] += torch.tensor([17.3, -9.6])
+    keypoints[1, 0] = torch.tensor([-3e15, 1e12])
     return keypoints
 
 
-def test_discs_are_those_of_a_slow_drawing():
+def test_a_disc_has_the_pixels_that_are_at_most_4_px_from_its_joint():
     keypoints = some_people()
-    found = discs(keypoints, 48, 40)
-    assert found.shape == (4, 18, 48, 40)
-    assert found.dtype == torch.float32
-    for person, channels in zip(keypoints.numpy(), found.numpy(), strict=True):
-        for point, channel in zip(person, channels, strict=True):
-            assert np.array_equal(channel, slow_discs([tuple(point)], 48, 40) * 2.0 - 1)
+    y, x = torch.meshgrid(torch.arange(48.0), torch.arange(40.0), indexing="ij")
+    distance = (x - keypoints[..., 0, None, None]) ** 2 + (y - keypoints[..., 1, None, None]) ** 2
+    assert torch.equal(discs(keypoints, 48, 40), torch.where(distance <= 16, 1.0, -1.0))
 
 
 @pytest.mark.parametrize(("size", "kernel", "stride", "expected"), [
-    (255, 3, 1, (1, 1)), (256, 3, 2, (0, 1)), (11, 3, 2, (1, 1)), (64, 5, 2, (1, 2)), (1, 5, 2, (2, 2)), (8, 1, 2, (0, 0)),
+    (8, 3, 2, (0, 1)), (11, 3, 2, (1, 1)), (64, 5, 2, (1, 2)), (1, 5, 2, (2, 2)),
 ])  # fmt: skip
 def test_padding_is_tensorflows(size, kernel, stride, expected):
     assert same_padding(size, kernel, stride) == expected
@@ -112,21 +98,19 @@ def test_a_frame_of_any_size_is_padded_with_its_edge():
     assert torch.allclose(odd(source, pose), whole(*wider)[..., :26], atol=1e-6)
 
 
-@pytest.mark.parametrize(("size", "skips"), [((64, 44), "all"), ((70, 33), "coarse")])
-def test_frames_of_many_sizes(size, skips):
-    system, batch = tiny(replace(TINY, width=2, skips=skips), *size), pairs(2, *size)
+def test_a_frame_of_odd_size_trains_and_generates():
+    system, batch = tiny(replace(TINY, width=2, skips="coarse"), 70, 33), pairs(2, 70, 33)
     assert all(math.isfinite(term) for term in do(system, batch, STAGE_TWO).values())
-    assert made(system, batch).shape == (2, 3, *size)
+    assert made(system, batch).shape == (2, 3, 70, 33)
 
 
-@pytest.mark.parametrize(("steps", "alone"), [(36_000, 22_000), (80_000, 22_000), (18_000, 11_000), (3, 2), (2, 1)])
+@pytest.mark.parametrize(("steps", "alone"), [(80_000, 22_000), (18_000, 11_000), (2, 1)])
 def test_how_long_g1_is_trained_alone(steps, alone):
     row = PG2Settings("pg2", steps=2)
     assert row.alone(steps) == alone
     assert replace(row, stages="one").alone(steps) == 0
     assert replace(row, stage_one_steps=30_000, stage_two_steps=20_000).alone(50_000) == 30_000
     assert replace(row, stage_two_steps=1).alone(steps) < steps
-    assert replace(row, stage_one_steps=1).alone(steps) == 1
 
 
 def test_stage_one_trains_g1_alone_and_stage_two_the_others():
@@ -145,9 +129,11 @@ def test_stage_one_trains_g1_alone_and_stage_two_the_others():
 
 def test_until_stage_two_begins_images_are_g1s():
     system, batch = tiny(), pairs(2, 32, 24)
+    torch.nn.init.constant_(system.g1.get_parameter("out.bias"), 0.95)
     source, pose = batch.images[batch.sources[:, 0]], discs(batch.poses.keypoints[batch.target], 32, 24)
     do(system, batch, STAGE_ONE)
     coarse = system.g1(source, pose)
+    assert coarse.max() > 1
     assert torch.equal(made(system, batch), coarse.clamp(-1, 1))
     do(system, batch, STAGE_TWO)
     assert torch.equal(made(system, batch), (coarse + system.g2(coarse, source)).clamp(-1, 1))
@@ -184,8 +170,6 @@ def test_an_adversarial_step_written_out(row):
     real, down, also_down = logits_of(d, torch.cat([target, fake.detach(), source])).chunk(3)
     d_loss = 0.5 * bce(real, 1) + 0.25 * bce(down, 0) + 0.25 * bce(also_down, 0)
     assert terms["d_image"] == pytest.approx(d_loss.item(), rel=1e-5)
-    apart = d_triplet(*(logits_of(d, x) for x in (target, fake.detach(), source)))  # what one call for each would give
-    assert abs(apart.item() - d_loss.item()) > 1e-4
     twin.optimisers["image"].zero_grad()
     d_loss.backward()
     twin.optimisers["image"].step()
@@ -204,10 +188,3 @@ def test_an_adversarial_step_written_out(row):
         for mine, theirs, old in zip(values(system.networks[part]), written, before[part], strict=True):
             assert torch.allclose(mine - old, theirs - old, rtol=1e-3, atol=1e-5)
         assert max(abs(a - b).max() for a, b in zip(written, before[part], strict=True)) > 1e-3
-
-
-def test_images_are_clamped():
-    system, batch = tiny(G1D), pairs(2, 32, 24)
-    for bias, bound in ((9.0, 1.0), (-9.0, -1.0)):
-        torch.nn.init.constant_(system.g1.get_parameter("out.bias"), bias)
-        assert (made(system, batch) == bound).all()

@@ -1,6 +1,5 @@
 """The rows of Table 1: what they are; their authors' defaults; wrong settings; the learning rate."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from repose.systems.pg2 import AdamSettings as PG2Adam
 from repose.systems.pix2pix import AdamSettings as Pix2PixAdam
 from repose.systems.pix2pix import PatchSettings, UNetSettings
 from repose.systems.vunet import AdamSettings as VUNetAdam
+from tiny_system import FRAME, small_row
 
 PARAMS = Path(__file__).parents[2] / "params.yaml"
 ROWS = {  # the kind, whether it takes one source, and its networks
@@ -69,7 +69,7 @@ def test_the_defaults_are_the_authors(kind):
     assert row.perceptual_layers("viton") == {"paper": "viton", "vunet": "vunet"}.get(kind)
 
 
-@pytest.mark.parametrize("block", [{"kind": "cyclegan", "steps": 1}, {"steps": 1}, None, "paper", {"kind": ["paper"]}])
+@pytest.mark.parametrize("block", [{"kind": "cyclegan", "steps": 1}, None])
 def test_an_unknown_kind_is_refused(block):
     with pytest.raises(ReposeError, match=r"systems\.mine\.kind should be one of attend, .*paper.*, not "):
         systems.row(block, "systems.mine")
@@ -77,26 +77,12 @@ def test_an_unknown_kind_is_refused(block):
 
 WRONG: list[tuple[str, dict[str, Any], str]] = [  # kind, changes, message
     ("paper", {"step": 1}, "mine: unknown key 'step'. Did you mean 'steps'?"),
-    ("paper", {"max_photos": 1}, "mine.max_photos should be at least 2, not 1"),
-    ("paper", {"losses": {"adversarial_pose": -0.05}}, "mine.losses.adversarial_pose should be at least 0, not -0.05"),
     ("posed", {"generator": {"source_pose": False, "align": False}}, "mine.generator: source_pose and align are both off"),
-    ("attend", {"generator": {"spread": [0.1, 0.1, 0.1, 0.1, 0]}}, r"mine.generator.spread\[4\] should be more than 0"),
     ("attend", {"generator": {"stride": 6}}, "mine.generator: stride should be 2, 4, 8 or another power of 2, not 6"),
     ("attend", {"generator": {"channels": 13}}, r"mine.generator: channels should be at least 14 .*, not 13"),
-    ("surface", {"generator": {"keys": 0}}, "mine.generator.keys should be more than 0, not 0"),
-    ("pix2pix", {"generator": {"downs": 1}}, "mine.generator.downs should be at least 2, not 1"),
     ("pg2", {"steps": 1}, "mine: steps should be at least 2, one for each stage, not 1"),
     ("vunet", {"kl_from": 0.8}, "mine: kl_from should be less than kl_until, not 0.8 and 0.75"),
 ]  # fmt: skip
-
-
-@pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
-def test_a_kind_with_defaults_of_its_own_keeps_the_bounds_of_its_parent(kind):
-    rates = dict.fromkeys(("learning_rate", "warmup_steps", "lr_halving_epochs", "lr_decay_start"), -1)
-    rows = [{"optimiser": {name: wrong}} for name, wrong in (rates | {"betas": [-1, 0]}).items()]
-    for row in [*rows, {"items_per_step": 0}, {"max_photos": 1}, {"max_sources": 2}]:
-        with pytest.raises(ReposeError, match=r"^mine\.[\w.]+(\[0\])? should be (at least|at most|more than) \d, not"):
-            systems.row({"kind": kind, "steps": 9} | row, "mine")
 
 
 @pytest.mark.parametrize(("kind", "changes", "message"), WRONG, ids=str)
@@ -110,15 +96,16 @@ def test_every_kind_takes_a_checkpoint_as_it_is(kind):
     assert systems.row({"kind": kind, "steps": 0, "init": "model.safetensors"}, "mine").steps == 0
 
 
-MULTIPLES = (("paper", {}, 4), ("posed", {}, 4), ("attend", {"stride": 8}, 8), ("surface", {"reduce": 2}, 8))
 WRONG_FRAMES: list[tuple[str, dict[str, Any], tuple[int, int], str]] = [  # kind, changes, height and width, message
-    *((kind, {"generator": made}, size, rf"^{kind}.* multiples of {px}, not {size[0]}x{size[1]} px\. Change posemaps\.height")
-      for kind, made, px in MULTIPLES for size in ((66, 48), (64, 42))),
+    ("paper", {}, (66, 48), r"^paper.* multiples of 4, not 66x48 px\. Change posemaps\.height"),
+    ("posed", {}, (64, 42), r"^posed.* multiples of 4, not 64x42 px\."),
+    ("attend", {"generator": {"stride": 8}}, (68, 48), r"^attend.* multiples of 8, not 68x48 px\."),
+    ("surface", {"generator": {"reduce": 2}}, (68, 48), r"^surface.* multiples of 8, not 68x48 px\."),
     ("pix2pix", {"generator": {"downs": 7}}, (127, 64), "halves its input 7 times.* 127x64 px .* at most 6"),
     ("pg2", {}, (31, 64), r"at least 32 px high, not 31\. Set posemaps.height in params.yaml"),
-    *(("vunet", {}, (px, 32), rf"a power of two of at least 32 px, not {px}\. Set posemaps\.height") for px in (16, 33, 96)),
+    *(("vunet", {}, (px, 32), rf"a power of two of at least 32 px, not {px}\. Set posemaps\.height") for px in (16, 96)),
     *(("vunet", {"box": box, "bottleneck": low}, (32, 32), r"a crop.s side is 32 / 2\^\d px and the lowest size 2\^\d px")
-      for box, low in ((3, 1), (1, 3), (None, 9))),
+      for box, low in ((3, 1), (1, 3))),
 ]  # fmt: skip
 
 
@@ -131,39 +118,21 @@ def test_a_frame_that_does_not_fit_is_refused(kind, changes, size, message):
 @pytest.mark.parametrize("kind", ["pix2pix", "pg2", "vunet"])
 def test_a_kind_that_needs_the_whole_step_is_not_shared(kind):
     with pytest.raises(ReposeError, match=rf"^{kind}.*several processes cannot share a step\. Set .*processes to 1"):
-        build(systems.row({"kind": kind, "steps": 2}, "mine"), Frame(32, 32)).distribute()
-
-
-HALVED = OptimiserSettings(8.0)
+        build(small_row(kind), FRAME).distribute()
 
 
 @pytest.mark.parametrize(
     ("settings", "steps", "per_epoch", "expected"),
     [
-        (replace(HALVED, lr_halving_epochs=0), 100, 1, [8.0] * 100),
-        (HALVED, 1601, 10, [8.0] * 500 + [4.0] * 500 + [2.0] * 500 + [1.0] * 101),
-        (OptimiserSettings(1.0, warmup_steps=3), 6, 10, [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]),
-        (OptimiserSettings(1.0, lr_decay_start=0.5), 8, 10, [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]),
-        (OptimiserSettings(1.0, lr_decay_start=0.0), 4, 10, [1, 0.75, 0.5, 0.25]),
-        (OptimiserSettings(1.0, lr_decay_start=0.5), 1, 10, [1]),
+        (OptimiserSettings(8.0), 1601, 10, [8.0] * 500 + [4.0] * 500 + [2.0] * 500 + [1.0] * 101),
+        (OptimiserSettings(1.0, lr_halving_epochs=0, lr_decay_start=0.5), 8, 10, [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]),
         (
             OptimiserSettings(1.0, warmup_steps=1, lr_halving_epochs=1, lr_decay_start=0.5), 8, 2,
             [0.5, 1, 0.5, 0.5, 0.25, 0.25 * 0.75, 0.125 * 0.5, 0.125 * 0.25],
         ),
     ],
-    ids=["constant", "halved", "warm-up", "decay", "decay from 0", "one step", "all"],
+    ids=["halved", "decay", "all"],
 )  # fmt: skip
 def test_the_learning_rate(settings, steps, per_epoch, expected):
     found = [settings.rate(Progress(step, steps, per_epoch)) for step in range(steps)]
     assert found == pytest.approx(expected, rel=1e-12)
-
-
-def test_the_first_weights_come_from_the_random_state():
-    row = systems.row({"kind": "paper", "steps": 1, "generator": {"width": 4}}, "mine")
-    states = []
-    for seed in (1, 1, 2):
-        torch.manual_seed(seed)
-        network = build(row, Frame(32, 24)).networks["generator"]
-        states.append(torch.cat([parameter.flatten() for parameter in network.parameters()]))
-    assert torch.equal(states[0], states[1])
-    assert not torch.equal(states[0], states[2])

