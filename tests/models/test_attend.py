@@ -11,11 +11,9 @@ from torch import Tensor
 
 from made_up import all_of, people, person, photos, photos_of, poses_of
 from repose.data.poses import Poses
-from repose.data.skeleton import K
 from repose.models.attend import AttendGenerator, AttendSettings, Code, _copy
 from repose.models.body import body_fields
 from repose.models.generator import Generated
-from repose.models.layers import parameter_count
 
 pytestmark = pytest.mark.floats
 
@@ -40,7 +38,7 @@ def made(network: AttendGenerator, images: Tensor, poses: Poses, sources: Sequen
     return network.decode(network.encode(images, poses, *all_of([sources])), target)
 
 
-@pytest.mark.parametrize("stride", [2, 4, 8])
+@pytest.mark.parametrize("stride", [2, 8])
 def test_every_stride_gives_images_of_the_inputs_size_also_without_a_body(stride):
     images, poses = photos(3, 128, 88)
     poses.keypoints[2] = torch.nan
@@ -52,40 +50,25 @@ def test_every_stride_gives_images_of_the_inputs_size_also_without_a_body(stride
         assert part.isfinite().all()
 
 
-@pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_sources_in_any_order(count):
+def test_the_order_of_the_sources_does_not_matter():
     images, poses = photos(6)
-    network, sources = taught(generator()), list(range(count))
+    network, sources = taught(generator()), [0, 1, 2, 3, 4]
     one = made(network, images, poses, sources, poses[5:])
     other = made(network, images, poses, sources[::-1], poses[5:])
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
-def test_what_is_masked_has_no_influence():
-    images, poses = photos(6)
-    network, mask = taught(generator()), torch.tensor([[True, False, True]])
-    with torch.no_grad():
-        one, other, alone = (
-            network.decode(network.encode(images, poses, torch.tensor([sources]), use), poses[5:])
-            for sources, use in (([0, 1, 2], mask), ([0, 4, 2], mask), ([0, 2], mask[:, [0, 2]]))
-        )
-    for a, b, c in zip(one, other, alone, strict=True):
-        assert torch.equal(a, b)
-        torch.testing.assert_close(a, c, atol=1e-5, rtol=1e-5)
-
-
-def test_what_is_masked_has_no_influence_however_far_the_source_is():
+def test_what_is_masked_has_no_influence_however_far_the_sources_are():
     """A small person as the target: on the body, a source without any joint is thousands of deviations away."""
     target = poses_of(person(HEIGHT, WIDTH, torso=0.06, at=(0.1, 0.1))[None], HEIGHT, WIDTH)
-    unknown = torch.full((1, K, 2), torch.nan)
-    keypoints = torch.cat([unknown, person(HEIGHT, WIDTH, torso=0.06, at=(0.1, 0.1))[None]])
-    images = torch.stack([torch.full((3, HEIGHT, WIDTH), -0.5), torch.full((3, HEIGHT, WIDTH), 0.75)])
-    network, poses = generator(), poses_of(keypoints, HEIGHT, WIDTH)
+    images, poses = photos()
+    poses.keypoints[0] = torch.nan
+    network, sources = taught(generator()), torch.tensor([[0, 1]])
     with torch.no_grad():
-        code = network.encode(images, poses, torch.tensor([[0, 1]]), torch.tensor([[True, False]]))
-        warped = network.decode(code, target).warped
-    torch.testing.assert_close(warped, torch.full_like(warped, -0.5))
+        one = network.decode(network.encode(images, poses, sources, torch.tensor([[True, False]])), target)
+    for a, b in zip(one, made(network, images, poses, [0], target), strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 def body(keypoints: Tensor) -> Tensor:
@@ -112,15 +95,13 @@ def test_before_training_a_place_looks_where_the_gaussian_says():
     torch.testing.assert_close(warped[0, :2], expected, atol=1e-4, rtol=0)
 
 
-@pytest.mark.parametrize("back", [False, True])
-def test_before_training_the_side_that_is_asked_for_is_looked_for(back):
+def test_before_training_the_side_that_is_asked_for_is_looked_for():
     keypoints = torch.stack([person(HEIGHT, WIDTH), person(HEIGHT, WIDTH, back=True)])
     images = torch.stack([torch.full((3, HEIGHT, WIDTH), -1.0), torch.full((3, HEIGHT, WIDTH), 1.0)])
-    target = person(HEIGHT, WIDTH, arms=(0.9, 0.4), back=back)
+    target = person(HEIGHT, WIDTH, arms=(0.9, 0.4), back=True)
     source_poses, target_pose = poses_of(keypoints, HEIGHT, WIDTH), poses_of(target[None], HEIGHT, WIDTH)
     warped = made(generator(), images, source_poses, [0, 1], target_pose).warped
-    mean = warped[0][:, body(target)].mean()
-    assert mean > 0.9 if back else mean < -0.9
+    assert warped[0][:, body(target)].mean() > 0.9
 
 
 def test_copied_pixels_are_taken_at_full_size():
@@ -156,39 +137,6 @@ def test_at_the_start_a_quarter_is_the_copys():
     torch.testing.assert_close(image, warped / (1 + math.e))
 
 
-def test_gradients_are_finite_and_reach_all_parameters_in_two_steps():
-    """Layers behind one that starts at 0 wait for its first step; a source is masked, and joints are missing."""
-    network, (images, poses) = generator(), photos()
-    poses.keypoints[1], poses.keypoints[2, 3:9] = torch.nan, torch.nan
-    optimiser = torch.optim.SGD(network.parameters(), 0.01)
-    sources, mask = torch.tensor([[0, 1, 2], [3, 4, 0]]), torch.tensor([[True, True, False], [True, True, True]])
-    reached = set()
-    for _ in range(2):
-        generated = network.decode(network.encode(images, poses, sources, mask), poses[1:3])
-        optimiser.zero_grad()
-        sum((part - images[1:3]).abs().mean() for part in generated).backward()
-        for name, parameter in network.named_parameters():
-            assert parameter.grad is not None, name
-            assert parameter.grad.isfinite().all(), name
-            if parameter.grad.abs().max() > 0:
-                reached.add(name)
-        optimiser.step()
-    assert reached == {name for name, _ in network.named_parameters()}
-
-
-def test_the_poses_of_encoded_photos_are_encoded_once_with_the_same_images_and_gradients():
-    network, (images, poses) = taught(generator()), photos()
-    photo, found = torch.tensor([3, 1]), []
-    for given in (None, photo):
-        network.zero_grad()
-        generated = network.decode(network.encode(images, poses, *all_of([[0, 1], [2, 3]])), poses[photo], given)
-        sum((part - images[photo]).abs().mean() for part in generated).backward()
-        found.append((generated, [parameter.grad for parameter in network.parameters()]))
-    (plain, gradients), (again, gradients_again) = found
-    torch.testing.assert_close(again, plain, atol=1e-6, rtol=1e-5)
-    torch.testing.assert_close(gradients_again, gradients, atol=1e-5, rtol=1e-4)
-
-
 def test_in_autocast_positions_stay_float32():
     images, poses = photos()
     network, index = generator(), all_of([[0, 1]])
@@ -211,17 +159,8 @@ def test_without_copying_the_decoder_gets_no_pixels():
 
 
 def test_fixed_attention_stays_as_it_starts():
-    images, poses = photos()
-    network, learned = generator(attention="fixed"), generator()
-    fixed = ("log_spread", "move_by_pose", "move_by_image", "query", "key", "weigh")
-    assert parameter_count(network) < parameter_count(learned)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert set(before) == set(learned.state_dict())
-    optimiser = torch.optim.Adam(network.parameters(), 0.01)
-    for _ in range(3):
-        generated = network.decode(network.encode(images, poses, *all_of([[0], [3]])), poses[1:3])
-        optimiser.zero_grad()
-        (generated.image - images[1:3]).abs().mean().backward()
-        optimiser.step()
-    moved = {name.split(".")[0] for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {name.split(".")[0] for name in before} - set(fixed)
+    network = generator(attention="fixed")
+    trained = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.requires_grad}
+    fixed = {"log_spread", "move_by_pose", "move_by_image", "query", "key", "weigh"}
+    assert trained == {name.split(".")[0] for name, _ in network.named_parameters()} - fixed
+    assert set(network.state_dict()) == set(generator().state_dict())

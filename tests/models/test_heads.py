@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from repose.data.skeleton import JOINT, MIRROR, K
+from repose.data.skeleton import JOINT, K
 from repose.models.heads import _FACE, _POINTS, _heads, moved_heads, on_face, placed_heads
 
 SIZE, STRIDE = (128, 88), 2
@@ -49,14 +49,9 @@ def there(found, at, source=0):
 
 
 @pytest.mark.parametrize(
-    ("yaw", "hidden"),
-    [(0, ()), (25, ()), (-40, ("right_ear",)), (60, ("left_ear",)), (-90, ("right_ear", "right_eye")), (180, ())],
+    ("yaw", "hidden"), [(25, ()), (-40, ("right_ear",)), (60, ("left_ear",)), (-90, ("right_ear", "right_eye"))]
 )
 def test_a_head_is_turned_as_its_joints_are(yaw, hidden):
-    if yaw == 180:  # from behind, the ears alone are seen; they do not tell enough
-        found = _heads(person(yaw, hidden=("nose", "right_eye", "left_eye")))
-        assert not found.known
-        return
     found = _heads(person(yaw, hidden=hidden))
     assert found.known
     off = (found.turn[0] @ turned(yaw).T).trace()
@@ -95,51 +90,22 @@ def test_the_hidden_half_of_a_face_is_the_mirrored_one():
     assert there(mirrored, right)[:2] == pytest.approx(there(direct, left)[:2], abs=1)
 
 
-def test_mirrored_photos_give_the_mirrored_positions():
-    source, target = person(-30, at=(40, 30)), person(15, at=(50, 34))
-
-    def flipped(joints):
-        joints = joints[:, MIRROR].clone()
-        joints[..., 0] = SIZE[1] - 1 - joints[..., 0]
-        return joints
-
-    for found, other in zip(moved(source, target), moved(flipped(source), flipped(target)), strict=True):
-        assert torch.allclose(found.share, other.share.flip(4), atol=1e-4)
-        assert torch.allclose(found.position[:, :, 0], -other.position[:, :, 0].flip(3), atol=1e-4)
-
-
 def test_the_source_that_shows_the_head_from_the_same_side_counts_most():
     direct, _ = moved(torch.cat([person(35), person(0)]), person(5), (True, True))
     assert direct.share[0, 1].amax() > 0.6
     assert direct.share.sum(1).amax() <= 1 + 1e-6
 
 
-def test_bf16_gives_the_same_positions():
-    source, target = person(-20), person(20)
-    expected = moved(source, target)
-    with torch.autocast("cpu", torch.bfloat16):
-        found = moved(source, target)
-    for one, other in zip(expected, found, strict=True):
-        assert torch.equal(one.position, other.position)
-        assert torch.equal(one.share, other.share)
-
-
-@pytest.mark.parametrize("yaw", [-60, 0, 40])
-def test_the_face_lies_in_its_texture_however_the_head_is_turned(yaw):
-    placed = placed_heads(person(yaw), SIZE, STRIDE)
+def test_the_face_lies_in_its_texture_however_the_head_is_turned():
+    placed = placed_heads(person(40), SIZE, STRIDE)
     x, y = on_face(placed.points)[0]
     for point, (across, down) in {(0.0, 1.0, 10.2): (-1, 0), (4.5, -3.0, 8.2): (-0.46, 0.25)}.items():
-        at = shown(torch.tensor([point]), yaw, (44, 30), 1.0)[0]
+        at = shown(torch.tensor([point]), 40, (44, 30), 1.0)[0]
         row, column = (round((float(value) - (STRIDE - 1) / 2) / STRIDE) for value in (at[1], at[0]))
         assert float(placed.near[0, row, column]) == 1
         assert float(x[row, column]) == pytest.approx(across, abs=0.25)
         assert float(y[row, column]) == pytest.approx(down, abs=0.1)
     assert not placed.near[0, 45:].any()  # far below the head
-
-
-def test_the_back_of_a_head_is_not_in_the_texture_of_the_face():
-    x, _ = on_face(torch.tensor([[[[0.0, 0.0, -10.0], [1.0, 0.0, -9.0]]]]))[0]
-    assert (x > 1).all()
 
 
 @pytest.mark.parametrize("unknown", ["source", "target", "mask"])

@@ -9,7 +9,7 @@ from repose.models.patchgan import PatchGAN
 pytestmark = pytest.mark.floats
 
 
-@pytest.mark.parametrize(("layers", "patch"), [(3, 70), (2, 34), (1, 16)])
+@pytest.mark.parametrize(("layers", "patch"), [(3, 70), (1, 16)])
 def test_the_patch_that_a_logit_sees(layers, patch):
     x = torch.rand(1, 3, 160, 160, requires_grad=True)
     logits = PatchGAN(3, width=4, layers=layers, norm="none")(x)  # an InstanceNorm sees the whole image
@@ -18,12 +18,11 @@ def test_the_patch_that_a_logit_sees(layers, patch):
     assert ((seen.amax(0) - seen.amin(0)) + 1).tolist() == [patch, patch]
 
 
-@pytest.mark.parametrize(("layers", "least"), [(3, 24), (5, 96)])
-def test_images_that_are_too_small_for_a_logit_are_an_error(layers, least):
-    discriminator = PatchGAN(3, width=1, layers=layers)
-    assert discriminator(torch.zeros(1, 3, least, least)).shape == (1, 1, 1, 1)
-    with pytest.raises(ReposeError, match=rf"at least {least}x{least} px, not 128x{least - 1} .*Lower its `layers`"):
-        discriminator(torch.zeros(1, 3, 128, least - 1))
+def test_images_that_are_too_small_for_a_logit_are_an_error():
+    discriminator = PatchGAN(3, width=1, layers=3)
+    assert discriminator(torch.zeros(1, 3, 24, 24)).shape == (1, 1, 1, 1)
+    with pytest.raises(ReposeError, match=r"at least 24x24 px, not 128x23 .*Lower its `layers`"):
+        discriminator(torch.zeros(1, 3, 128, 23))
 
 
 def test_channels_double_up_to_eight_times_the_width_and_weights_start_as_pix2pix_has_them():

@@ -14,7 +14,6 @@ from repose.models.posed import Code, PosedGenerator, PosedSettings, _places, al
 pytestmark = pytest.mark.floats
 
 HEIGHT, WIDTH = 64, 48
-CHOICES = [{"source_pose": True, "align": False}, {"source_pose": False, "align": True}, {}]
 
 
 def generator(**settings: Any) -> PosedGenerator:
@@ -28,8 +27,8 @@ def code_of(features: Tensor, poses: Poses, sources: list[list[int]]) -> Code:
 def test_each_choice_sees_what_it_names_alone():
     images, poses = photos()
     maps, joints = Poses(-poses.posemaps, poses.keypoints), Poses(poses.posemaps, poses.keypoints.flip(0))
-    for settings, seen, unseen in ((CHOICES[0], maps, joints), (CHOICES[1], joints, maps)):
-        network = generator(**settings)
+    for choice, seen, unseen in (("source_pose", maps, joints), ("align", joints, maps)):
+        network = generator(**{"source_pose": False, "align": False, choice: True})
         with torch.no_grad():
             codes = [network.encode(images, p, *all_of([[0, 1]])) for p in (poses, unseen, seen)]
             made = [network.decode(code, poses[4:]).image for code in codes]
@@ -46,7 +45,7 @@ def test_features_in_the_targets_pose_stay_as_they_are():
     assert torch.equal(aligned[2:], features[[4, 4]])
 
 
-@pytest.mark.parametrize("unknown", [[0], [1], [0, 1]], ids=["source", "target", "both"])
+@pytest.mark.parametrize("unknown", [[0], [1]], ids=["source", "target"])
 def test_where_no_joint_is_known(unknown):
     keypoints = people(2, HEIGHT, WIDTH)
     keypoints[unknown] = torch.nan
@@ -76,15 +75,3 @@ def test_a_raised_wrist_has_the_features_of_the_lowered_one():
     for joint in ("right_wrist", "left_wrist", "left_elbow", "left_knee", "neck"):
         column, row = (up[JOINT[joint]] / 4).long().tolist()
         assert (aligned[:, row, column] - down[JOINT[joint]]).norm() < 6, joint  # px
-
-
-@pytest.mark.parametrize("settings", CHOICES, ids=["source_pose", "align", "both"])
-def test_gradients_reach_all_parameters(settings):
-    network, (images, poses) = generator(**settings), photos()
-    image = network.decode(network.encode(images, poses, *all_of([[0, 1, 2], [3, 4, 0]])), poses[1:3]).image
-    assert image.shape == (2, 3, HEIGHT, WIDTH)
-    (image - images[1:3]).abs().mean().backward()
-    for name, parameter in network.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.isfinite().all(), name
-        assert name.endswith("bias") or parameter.grad.abs().max() > 0, name

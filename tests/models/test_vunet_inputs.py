@@ -16,13 +16,12 @@ from repose.models.vunet_inputs import HALF, in_square, part_crops, resized, sti
 
 def poses_to_draw() -> dict[str, Tensor]:
     standing = person(32, 32, arms=(0.5, 1.2), legs=(0.2, 0.4))
-    poses = {"standing": standing, "from behind": person(32, 32, arms=(0.1, 1.5), back=True)}
-    for joint in ("nose", "left_eye", "right_shoulder", "left_knee", "left_elbow"):
+    poses = {"from behind": person(32, 32, arms=(0.1, 1.5), back=True)}
+    for joint in ("nose", "left_eye", "right_shoulder", "left_knee"):
         poses[f"no {joint}"] = standing.clone()
         poses[f"no {joint}"][JOINT[joint]] = torch.nan
     poses["partly outside"] = standing + torch.tensor([10.0, -9.0])
     poses["turned"] = torch.stack([31 - standing[:, 1], standing[:, 0]], 1)
-    poses["nothing"] = torch.full_like(standing, torch.nan)
     return poses
 
 
