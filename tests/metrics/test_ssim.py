@@ -56,13 +56,10 @@ def tensor(images):
 
 
 @pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)
-@pytest.mark.parametrize(("height", "width"), [(256, 256), (75, 53), (51, 51), (11, 12), (7, 9)])
-def test_equals_scikit_image(height, width, protocol):
-    generated, target = pairs(height, width, seed=height)
-    if min(height, width) < SSIM_PROTOCOLS[protocol].window:
-        with pytest.raises(ReposeError):
-            ssim(tensor(generated), tensor(target), protocol)
-        return
+@pytest.mark.parametrize(("higher", "wider"), [(0, 1), (24, 2)])
+def test_equals_scikit_image_from_the_size_of_the_window_on(higher, wider, protocol):
+    window = SSIM_PROTOCOLS[protocol].window
+    generated, target = pairs(window + higher, window + wider, seed=75)
     expected = [by_skimage(*pair, protocol) for pair in zip(generated, target, strict=True)]
     scores = ssim(tensor(generated), tensor(target), protocol)
     assert (scores.shape, scores.dtype) == ((len(generated),), torch.float64)
@@ -103,7 +100,7 @@ def test_bad_input_is_rejected():
         ssim(image, image, "pg2+crop-33")
 
 
-@pytest.mark.parametrize("border", ["white", "white-0", "crop-1.5", "black-4", "", "crop-123456"])
+@pytest.mark.parametrize("border", ["white-0", "crop-1.5", "black-4"])
 def test_an_unknown_border_is_rejected(border):
     with pytest.raises(ReposeError, match=rf"'pg2\+{border}' has the unknown border '{border}'. Use white-N"):
         split_protocol(f"pg2+{border}")

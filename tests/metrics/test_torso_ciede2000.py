@@ -49,39 +49,17 @@ def test_a_slanted_torso_covers_the_pixels_of_its_polygon():
     assert len(expected) > 300
 
 
-@pytest.mark.parametrize("joint", TORSO)
-def test_a_pair_without_a_shoulder_or_hip_is_left_out(joint):
+def test_a_pair_without_a_hip_is_left_out():
     keypoints = UPRIGHT.copy()
-    keypoints[0, joint, 1] = np.nan
+    keypoints[0, TORSO[2], 1] = np.nan
     assert np.isnan(torso_ciede2000(noise(5), noise(6), keypoints)).all()
 
 
 @pytest.mark.parametrize("corners", [
     [(25.2, 10), (25.6, 10), (25.6, 50), (25.2, 50)],  # between two columns
-    [(-300, 10), (-250, 10), (-250, 50), (-300, 50)],  # outside the image
     [(20, 10), (24, 10), (24, 14), (20, 14)],  # of 3x3 pixels
 ])  # fmt: skip
 def test_a_torso_of_few_pixels_is_left_out(corners):
     keypoints = person(*corners)
     assert len(torso_pixels(keypoints[0], HEIGHT, WIDTH)[0]) < MIN_PIXELS
     assert np.isnan(torso_ciede2000(noise(5), noise(6), keypoints)).all()
-
-
-def test_a_torso_that_leaves_the_image_counts_with_what_is_inside():
-    generated, target = noise(9), noise(10)
-    keypoints = person((-30, -30), (30, -30), (30, 30), (-30, 30))  # shrunk to -24 to 24
-    inside = np.s_[0, :25, :25]
-    expected = deltaE_ciede2000(rgb2lab(target[inside]), rgb2lab(generated[inside])).mean()
-    assert torso_ciede2000(generated, target, keypoints)[0] == pytest.approx(expected, abs=1e-9)
-
-
-def test_each_pair_of_a_batch_has_its_own_number():
-    generated, target = noise(13, 4), noise(14, 4)
-    keypoints = np.concatenate([UPRIGHT, UPRIGHT * np.nan, UPRIGHT * 0.7, UPRIGHT + 3])
-    scores = torso_ciede2000(generated, target, keypoints)
-    assert np.isnan(scores).tolist() == [False, True, False, False]
-    for row in (0, 2, 3):
-        part = slice(row, row + 1)
-        assert torso_ciede2000(generated[part], target[part], keypoints[part])[0] == scores[row]
-    assert len(set(scores[[0, 2, 3]])) == 3
-    assert torso_ciede2000(generated[:0], target[:0], keypoints[:0]).shape == (0,)
