@@ -170,6 +170,7 @@ def test_a_network_is_loaded_once_for_all_metrics_and_draws_nothing_of_the_syste
 @pytest.mark.parametrize(("name", "message"), [
     ("sim/pg2", r"There is no metric 'sim'\. Did you mean 'ssim'\?"),
     ("fid", r"There is no fid protocol ''; known: inception-tf-2015\."),
+    ("ssim/pg2+black-4", r"unknown border 'black-4'"),
     ("mask-ssim/pg2+white-40", r"The protocol 'pg2\+white-40' has a part after \+, but only ssim .* fid .* take"),
     ("psnr/pg2", r"psnr has only one protocol: write psnr, not psnr/pg2\."),
     ("frechet/means+valid", r"'means\+valid' has the unknown part 'valid': the real photos are of train or test\."),

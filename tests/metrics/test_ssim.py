@@ -5,7 +5,7 @@ from skimage.metrics import structural_similarity
 
 from repose.errors import ReposeError
 from repose.metrics import ssim as ssim_module
-from repose.metrics.ssim import SSIM_PROTOCOLS, split_protocol, ssim
+from repose.metrics.ssim import SSIM_PROTOCOLS, ssim
 
 pytestmark = [pytest.mark.floats, pytest.mark.usefixtures("one_thread")]
 
@@ -89,21 +89,10 @@ def test_arrays_and_tensors_and_any_batch_give_the_same_numbers(protocol, monkey
 
 def test_bad_input_is_rejected():
     image = np.zeros((1, 64, 32, 3), np.uint8)
-    message = r"'win51' has a window of 51x51 px, but the images are 32x64 .* at this size: pg2, gaussian11"
-    with pytest.raises(ReposeError, match=message):
-        ssim(image, image, "win51")
     with pytest.raises(ReposeError, match=r"no SSIM protocol 'gausian11'\. Did you mean 'gaussian11'"):
         ssim(image, image, "gausian11")
-    with pytest.raises(ReposeError, match=r"'pg2\+crop-6' has a window of 7x7 px, but the images are 6x64"):
-        ssim(image, image, "pg2+crop-6")
     with pytest.raises(ReposeError, match=r"'pg2\+crop-33' scores the middle 33 columns, but the images only have 32"):
         ssim(image, image, "pg2+crop-33")
-
-
-@pytest.mark.parametrize("border", ["white-0", "crop-1.5", "black-4"])
-def test_an_unknown_border_is_rejected(border):
-    with pytest.raises(ReposeError, match=rf"'pg2\+{border}' has the unknown border '{border}'. Use white-N"):
-        split_protocol(f"pg2+{border}")
 
 
 @pytest.mark.parametrize("protocol", SSIM_PROTOCOLS)

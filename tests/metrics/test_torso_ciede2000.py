@@ -49,12 +49,6 @@ def test_a_slanted_torso_covers_the_pixels_of_its_polygon():
     assert len(expected) > 300
 
 
-def test_a_pair_without_a_hip_is_left_out():
-    keypoints = UPRIGHT.copy()
-    keypoints[0, TORSO[2], 1] = np.nan
-    assert np.isnan(torso_ciede2000(noise(5), noise(6), keypoints)).all()
-
-
 @pytest.mark.parametrize("corners", [
     [(25.2, 10), (25.6, 10), (25.6, 50), (25.2, 50)],  # between two columns
     [(20, 10), (24, 10), (24, 14), (20, 14)],  # of 3x3 pixels

@@ -102,13 +102,6 @@ def test_a_body_is_not_measured_by_its_head():
     torch.testing.assert_close(at(rest_of(large_head), ankle), at(rest_of(keypoints), ankle))
 
 
-def test_a_head_alone_is_measured_by_the_head():
-    whole, head = person(HEIGHT, WIDTH), person(HEIGHT, WIDTH)
-    head[2:14] = torch.nan  # all but nose, neck, eyes and ears
-    nose = whole[JOINT["nose"]][None]
-    torch.testing.assert_close(at(rest_of(head), nose)[:, :2], at(rest_of(whole), nose)[:, :2], atol=0.1, rtol=0)
-
-
 def test_every_field_is_finite_for_joints_anywhere():
     keypoints = torch.randn(40, K, 2) * 100 + 40
     keypoints[torch.rand(40, K) < 0.4] = torch.nan

@@ -69,16 +69,6 @@ def distance(x: np.ndarray, y: np.ndarray, start: np.ndarray, end: np.ndarray) -
     return np.where(beyond, np.minimum(to_start, to_end), across)
 
 
-def test_a_torso_seen_from_the_side_crosses_itself():
-    keypoints = torch.full((1, 18, 2), torch.nan)
-    corners = [JOINT[name] for name in ("left_shoulder", "right_shoulder", "left_hip", "right_hip")]
-    keypoints[0, corners] = torch.tensor([(4.0, 4), (27, 4), (27, 27), (4, 27)])
-    torso = stickman(keypoints, 32)[0, 2]
-    assert torso[8, 15] == torso[24, 15] == 1  # above and below the crossing
-    assert torso[15, 6] == torso[15, 25] == -1  # beside it
-    assert torso[2, 15] == torso[30, 15] == -1
-
-
 @each_pose
 def test_the_parts_are_cropped_as_written(keypoints):
     image = photos_of(keypoints[None].nan_to_num(5), [0], 32, 32)

@@ -134,15 +134,6 @@ def test_the_step_is_the_step_written_out(row):
             torch.testing.assert_close(value, found, rtol=1e-4, atol=2e-6, msg=f"{name} {key}")
 
 
-def test_terms_without_weight_are_not_computed():
-    system = system_of(paper(perceptual=0.0))
-
-    def fail(*images: Tensor) -> Tensor:
-        raise AssertionError("VGG19 ran for nothing")
-
-    assert "perceptual" not in step(system, batch(), perceptual=fail)
-
-
 def test_a_weight_of_an_image_that_the_generator_does_not_make_is_rejected():
     with pytest.raises(ReposeError, match=r"losses\.warped is not 0, but its generator makes no warped image"):
         step(system_of(paper(warped=0.5)), batch())
