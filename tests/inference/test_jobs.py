@@ -1,4 +1,3 @@
-import threading
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -95,14 +94,11 @@ def test_a_csv_of_many_poses_is_read_once(tmp_path, monkeypatch):
     rows = [f"{number}.jpg: {y}: {[place + number for place in x]}" for number in range(3)]
     (tmp_path / "poses.csv").write_text("\n".join(["name: keypoints_y: keypoints_x", *rows]))
     one, poses = job(tmp_path), [f"{tmp_path / 'poses.csv'}#{number}.jpg" for number in range(3)]
-    reposer = loaded(tmp_path, tmp_path)
-    make_all([one._replace(pose=pose, out=tmp_path / f"{number}.png") for number, pose in enumerate(poses)], reposer)
+    make_all(
+        [one._replace(pose=pose, out=tmp_path / f"{n}.png") for n, pose in enumerate(poses)], loaded(tmp_path, tmp_path)
+    )
     assert read.count("poses.csv") == 1
-    images = reposer(one.sources[0], poses)
-    assert read.count("poses.csv") == 2  # it may have changed since
-    for number, image in enumerate(images):
-        assert abs(np.asarray(Image.open(tmp_path / f"{number}.png")) - np.asarray(image).astype(int)).max() <= 1
-    assert np.asarray(images[0]).tolist() != np.asarray(images[2]).tolist()
+    assert (tmp_path / "0.png").read_bytes() != (tmp_path / "2.png").read_bytes()
 
 
 def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(tmp_path, monkeypatch):
@@ -113,7 +109,7 @@ def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(tmp_path,
         return STANDING, 1
 
     def noted(*given: Any) -> Any:
-        threads.add((threading.get_ident(), torch.get_num_threads(), len(given[1])))
+        threads.add((torch.get_num_threads(), len(given[1])))
         return generate(*given)
 
     monkeypatch.setattr(of_reposer, "PoseFinder", lambda *_: find)
@@ -121,35 +117,25 @@ def test_each_thread_makes_a_batch_and_a_network_looks_at_a_photo_once(tmp_path,
     torch.set_num_threads(2)
     target, *sources = (save_photo(tmp_path / f"{seed}.jpg", seed) for seed in range(4))
     jobs = [FileJob(str(n), (sources[n % 3],), str(target), tmp_path / f"out/{n}.png") for n in range(7)]
-    saved = save_system(tmp_path / "m.safetensors")
-    reposer = repose.load(saved, device="cpu", pose_detector="figure")
-    make_all(jobs[:1], reposer)
-    make_all(jobs, reposer)
+    make_all(jobs, repose.load(save_system(tmp_path / "m.safetensors"), device="cpu", pose_detector="figure"))
     assert torch.get_num_threads() == 2
-    assert {(count, jobs) for _, count, jobs in threads} == {(1, 1), (1, 4), (1, 3)}
-    assert sum(looked.values()) <= 2 + 2 * 4  # two threads may look at the same photo at the same time
-    torch.set_num_threads(1)
-    alone = made(reposer, *(one._replace(out=tmp_path / "alone" / one.out.name) for one in jobs))
-    for one, image in zip(jobs, alone, strict=True):
-        assert abs(np.asarray(Image.open(one.out)) - image).max() <= 1
+    assert threads == {(1, 4), (1, 3)}
+    assert sum(looked.values()) <= 2 * 4  # two threads may look at the same photo at the same time
+    assert all(job.out.exists() for job in jobs)
 
 
 def test_jobs_that_fail_are_listed_and_the_others_are_made(tmp_path):
-    folder = items(tmp_path, *"abcdefg")
+    folder = items(tmp_path, *"abcde")
     (folder / "b/front.jpg").write_bytes(b"")
     (folder / "c/pose.csv").write_text("two poses are none")
     (folder / "d/front.jpg").unlink()
-    (folder / "f/front.jpg").write_bytes(b"MM\0+" + bytes(99))
-    (folder / "g/back.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(64))
     with pytest.raises(ReposeError) as caught:
         make_all(read_jobs(folder, tmp_path / "out"), loaded(tmp_path, folder))
     lines = str(caught.value).splitlines()
-    assert lines[0] == "5 of 7 images could not be made; the others are."
+    assert lines[0] == "3 of 5 images could not be made; the others are."
     assert lines[1].startswith(f"  b: {folder / 'b/front.jpg'} is not a photo (0 bytes)")
     assert lines[2].startswith("  c: There is no pose, or more than one")
     assert lines[3].startswith("  d: There is no source photo")
-    assert lines[4].startswith(f"  f: {folder / 'f/front.jpg'} is not a photo (a BigTIFF)")
-    assert lines[5].startswith(f"  g: {folder / 'g/back.heic'} is not a photo (a HEIC, AVIF or video file)")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.png", "e.png"]
 
 
@@ -194,7 +180,6 @@ def test_the_rows_of_a_csv_are_jobs_with_paths_beside_it(tmp_path):
     (b"sources,pose\n", "has no jobs"),
     (b"sources,pose\na.jpg,b.jpg,p.json\n", r"line 2 has more values than the header.*';'"),
     (b"sources,pose,out\na.jpg,p.json,../x.png\n", r"line 2: \.\./x\.png is outside out"),
-    (b"sources,pose,out,out\na.jpg,b.json,a.png,b.png\n", "more than one column 'out'"),
 ])  # fmt: skip
 def test_what_holds_no_jobs_is_an_error(tmp_path, content, message):
     file = tmp_path / "jobs.csv"
@@ -202,8 +187,6 @@ def test_what_holds_no_jobs_is_an_error(tmp_path, content, message):
         read_jobs(file, Path("out"))
     with pytest.raises(ReposeError, match=f"{tmp_path} has no jobs"):
         read_jobs(tmp_path, Path("out"))
-    with pytest.raises(ReposeError, match=r"xx cannot be read: File name too long\. Give jobs that you may read"):
-        read_jobs(Path("x" * 256), Path("out"))
     file.write_bytes(content)
     with pytest.raises(ReposeError, match=rf"jobs\.csv.*{message}"):
         read_jobs(file, Path("out"))
@@ -212,13 +195,10 @@ def test_what_holds_no_jobs_is_an_error(tmp_path, content, message):
 @pytest.mark.parametrize(("job", "others", "message"), [
     (("a.jpg", "p.json", "z/../x.png"), ["x.png"], r"2 images would be written to the same file .*x\.png"),
     (("link/read.png", "p.json", "read.png"), [], r"read\.png is an input photo or pose, which is never overwritten"),
-    (("a.jpg", "link/read.png", "read.png"), [], r"read\.png is an input photo or pose"),
     (("a.jpg", "link/read.png", "x.png"), ["read.png"], r"read\.png is an input photo or pose"),
     (("a.jpg", "", "x.jpg"), [], r"x\.jpg: images are written as PNG"),
     (("a.jpg", "", "folder.png"), [], r"folder\.png is a folder"),
     (("a.jpg", "", "taken/in/x.png"), [], r"x\.png: .*taken is not a folder that you may write to"),
-    (("a.jpg", "", f"{'x' * 226}.png"), [], r"x\.png has a name of more than 229 bytes"),
-    (("a.jpg", "", f"{'x' * 256}/x.png"), [], r"x\.png is in a folder whose name has more than 255 bytes"),
 ])  # fmt: skip
 def test_outputs_are_separate_png_files(tmp_path, monkeypatch, job, others, message):
     monkeypatch.chdir(tmp_path)
@@ -232,28 +212,23 @@ def test_outputs_are_separate_png_files(tmp_path, monkeypatch, job, others, mess
     check_outputs([jobs[0]._replace(out=Path("new.png"))], [Path("other.png")])
 
 
-@pytest.mark.parametrize(("out", "message"), [("Ü.png", "2 images would"), ("photo.png", "is an input photo")])
-def test_names_that_are_one_file_on_macos(tmp_path, monkeypatch, out, message):
-    jobs = [FileJob("1", (tmp_path / "Photo.png",), "", tmp_path / name) for name in ("u\u0308.png", out)]
+def test_names_that_differ_in_case_alone_are_one_file_on_macos(tmp_path, monkeypatch):
+    jobs = [FileJob("1", (tmp_path / "Photo.png",), "", tmp_path / "photo.png")]
     check_outputs(jobs)
     monkeypatch.setattr("sys.platform", "darwin")
-    with pytest.raises(ReposeError, match=message):
+    with pytest.raises(ReposeError, match="is an input photo"):
         check_outputs(jobs)
 
 
-def test_the_folder_of_images_in_the_folder_of_jobs_is_no_job_and_folders_of_folders_are_named(tmp_path, capsys):
+def test_the_folder_of_images_may_be_in_the_folder_of_jobs_and_what_is_no_job_is_named(tmp_path, capsys):
     folder = items(tmp_path, "a", "nested/b")
     for _ in range(2):
         (one,) = read_jobs(folder, folder / "images")
         assert f"{folder / 'nested'} is left out: it has folders" in capsys.readouterr().err
         make_all([one], loaded(tmp_path, folder))
-
-
-@pytest.mark.parametrize("out", ["a", "a/out"])
-def test_a_job_whose_folder_is_to_hold_the_images_is_named(tmp_path, capsys, out):
-    folder = items(tmp_path, "a", "b")
-    assert [one.name for one in read_jobs(folder, folder / out)] == ["b"]
-    assert f"{folder / 'a'} is left out: the images are written there" in capsys.readouterr().err
+    with pytest.raises(ReposeError, match="has no jobs"):
+        read_jobs(folder / "nested", folder / "nested/b/images")
+    assert f"{folder / 'nested/b'} is left out: the images are written there" in capsys.readouterr().err
 
 
 def test_large_images_are_made_in_smaller_batches(tmp_path):
@@ -262,14 +237,3 @@ def test_large_images_are_made_in_smaller_batches(tmp_path):
     for frame, sizes in ((Frame(256, 176), [4]), (Frame(1024, 704), [1, 1, 1, 1])):
         reposer.about = replace(reposer.about, frame=frame)
         assert [len(batch) for batch in _batches(jobs, reposer)] == sizes
-
-
-def test_links_that_form_a_loop_fail_alone(tmp_path):
-    loop = tmp_path / "loop.jpg"
-    loop.symlink_to(loop)
-    one = job(tmp_path)
-    check_outputs([one, one._replace(sources=(loop,), out=tmp_path / "b.png")])
-    with pytest.raises(ReposeError, match=r"loop\.jpg"):
-        make_one(one._replace(sources=(loop,)), loaded(tmp_path, tmp_path))
-    (tmp_path / "jobs.csv").write_text("sources,pose,out\nfront.jpg,pose.json,loop.jpg\n")
-    assert [one.out for one in read_jobs(tmp_path / "jobs.csv", tmp_path)] == [loop]

@@ -147,14 +147,6 @@ def test_a_loaded_system_has_the_facts_of_its_checkpoint(model, tmp_path, capsys
     assert capsys.readouterr().err == "tiny takes 2 photos; ignoring the last 1\n"
 
 
-def test_a_missing_file_is_an_error_of_its_kind(tmp_path):
-    with pytest.raises(repose.CheckpointError, match=r"There is no checkpoint .*gone"):
-        repose.load(tmp_path / "gone")
-    saved = save_system(tmp_path / "m.safetensors")
-    with pytest.raises(repose.DataError, match=r"gone.* cannot be read: .*Give a CSV of pose-gan"):
-        repose.load(saved, keypoints=tmp_path / "gone")
-
-
 def test_only_systems_that_use_them_need_the_poses_of_their_sources(tmp_path):
     needing = {kind for kind in SMALL if small_row(kind).needs_source_poses}
     assert needing == {"attend", "posed", "surface", "vunet"}
@@ -196,9 +188,8 @@ def test_systems_that_copy_also_get_large_photos_in_more_detail(tmp_path):
     of_large, of_small = surface(large, POSE), surface(small, POSE / 2)
     assert of_large.size == of_small.size == (FRAME.width, FRAME.height)
     assert not same(surface([large, small], POSE), of_large)
-    three = (large, small, large)
-    requests = [surface.request([surface.source(of)], TARGET) for of in three]
-    for made, of in zip(surface.generate(requests), three, strict=True):
+    requests = [surface.request([surface.source(of)], TARGET) for of in (large, small)]
+    for made, of in zip(surface.generate(requests), (large, small), strict=True):
         assert abs(made.astype(int) - surface(of, TARGET)).max() <= 1
 
 
@@ -214,9 +205,8 @@ def test_the_same_weights_make_images_of_other_heights(tmp_path):
     for height in (16, 40, 4096):
         with pytest.raises(repose.SettingsError, match=f"should be a multiple of 32 px up to 2048, not {height}"):
             repose.load(saved, height=height)
-    for height in ("64", 64.0):
-        with pytest.raises(ValueError, match=f"height should be a whole number of px, such as 512, not {height!r}"):
-            repose.load(saved, height=height)
+    with pytest.raises(ValueError, match="height should be a whole number of px, such as 512, not '64'"):
+        repose.load(saved, height="64")
     with pytest.raises(repose.SettingsError, match=r"kind paper only makes images of .* 32 px, not 64"):
         repose.load(save_system(tmp_path / "paper.safetensors", "paper"), height=64)
 
@@ -226,18 +216,11 @@ GOOD = sources()[0]
 
 @pytest.mark.parametrize(("given", "pose", "error", "message"), [
     (GOOD._replace(pixels=GOOD.pixels / 255), POSE, ValueError, r"should be an array \(H, W, 3\) uint8, not .*0\.jpg"),
-    (GOOD._replace(pixels="front.jpg"), POSE, ValueError, r"should be an array \(H, W, 3\) uint8, not str"),
     (GOOD._replace(keypoints=STANDING[:17]), POSE, ValueError, r"should be \(18, 2\) or \(18, 3\), not \(17, 2\) \(0\.jpg\)"),
     (GOOD, POSE[:17], ValueError, r"joints should be .*, not \(17, 2\) \(the target pose\)"),
     (GOOD, POSE[None], ValueError, r"not \(1, 18, 2\) .* For several poses, give a list of arrays"),
-    (GOOD, np.full((18, 2), "x"), ValueError, r"joints should be an array of numbers \(the target pose\): could not convert"),
-    (GOOD._replace(keypoints=[[1], [2, 3]]), POSE, ValueError, r"joints should be an array of numbers \(0\.jpg\): setting"),
-    (GOOD, TargetPose(POSE, *map(str, SIZE)), ValueError, r"the size of a TargetPose should be the height and width in px"),
     (GOOD, POSE.tolist(), TypeError, r"a numpy array \(also of joints\), not list"),
-    (GOOD, None, TypeError, r"a path, a PIL image or a numpy array \(also of joints\), not NoneType"),
     ("a\0b.jpg", POSE, repose.DataError, r"'a\\x00b\.jpg' cannot be the path of a file .* Check the path"),
-    ("\ud800.jpg", POSE, repose.DataError, r"'\\ud800\.jpg' cannot be the path of a file"),
-    (GOOD, "a\0b.json", repose.DataError, r"'a\\x00b\.json' cannot be the path of a file"),
     ([], POSE, repose.DataError, "No source photo is given"),
     (GOOD, np.full((18, 2), np.nan), repose.PoseNotFoundError, "the target pose: 0 of 18 joints are known, with 0 whole limb"),
     (GOOD, POSE / 256, repose.DataError, "all 18 joints lie within 2 px .*, not shares of its sides"),
@@ -251,19 +234,15 @@ def test_a_call_that_makes_no_sense_is_an_error(model, given, pose, error, messa
         model(given, pose)
 
 
-def test_a_size_is_a_tuple_a_list_or_an_array(model):
-    made = [model(GOOD, POSE, pose_size=kind(SIZE)) for kind in (tuple, list, np.array)]
-    assert same(made[0], made[1])
-    assert same(made[0], made[2])
-    for size in ("64x48", 64, (64.5, 48)):
-        with pytest.raises(ValueError, match=r"pose_size should be the height and width in px, such as \(256, 176\)"):
-            model(GOOD, POSE, pose_size=size)
+@pytest.mark.parametrize("size", ["64x48", 64, (64.5, 48)])
+def test_a_size_is_two_whole_numbers(model, size):
+    with pytest.raises(ValueError, match=r"pose_size should be the height and width in px, such as \(256, 176\)"):
+        model(GOOD, POSE, pose_size=size)
 
 
-@pytest.mark.parametrize("device", ["meta", "mps", "gpu"])
-def test_a_device_is_a_cpu_or_a_cuda_gpu(tmp_path, device):
-    with pytest.raises(repose.SettingsError, match=f"There is no device '{device}'. Use auto, cpu or cuda"):
-        repose.load(save_system(tmp_path / "m.safetensors"), device=device)
+def test_a_device_is_a_cpu_or_a_cuda_gpu(tmp_path):
+    with pytest.raises(repose.SettingsError, match=r"There is no device 'mps'. Use auto, cpu or cuda"):
+        repose.load(save_system(tmp_path / "m.safetensors"), device="mps")
     assert repose.load(tmp_path / "m.safetensors", device=torch.device("cpu")).about.system
 
 
@@ -272,29 +251,23 @@ def test_the_picture_shows_photos_pose_and_image_in_a_row(model):
     (made,) = model.generate([request])
     picture = model.picture(request, made)
     assert picture.shape[1] == 4 * (FRAME.width + 4) + 4
-    np.testing.assert_array_equal(picture[-36:-4, -28:-4], made)
-    pose = picture[-36:-4, -56:-32]
-    assert (pose == 0).all(-1).any()
+    photo_of, pose, image = (picture[-36:-4, left : left + 24] for left in (4, 60, 88))
+    np.testing.assert_array_equal(image, made)
     assert (pose == (255, 0, 0)).all(-1).any()
-    left = picture[-36:-4, 4:28]
-    assert abs(left.astype(int) - photo(0).reshape(32, 2, 24, 2, 3).mean((1, 3))).mean() < 20
-
-
-def run(code: str) -> tuple[str, str]:
-    """What a program of its own prints to standard output and to standard error."""
-    ran = subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True)
-    return ran.stdout, ran.stderr
+    assert abs(photo_of.astype(int) - photo(0).reshape(32, 2, 24, 2, 3).mean((1, 3))).mean() < 20
 
 
 def test_the_import_is_cheap():
     code = "import sys, repose; print(*{'torch', 'numpy', 'PIL', 'pandas', 'rich'} & set(sys.modules))"
-    assert run(code) == ("\n", "")
+    ran = subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True)
+    assert (ran.stdout, ran.stderr) == ("\n", "")
 
 
-def test_messages_are_seen_only_where_logging_is_configured():
-    code = "from repose.terminal import bar, say, warn\n{}\nsay('a fact')\nassert list(bar([1], 'photos')) == [1]"
-    assert run(code.format("")) == ("", "")
-    assert run(code.format("") + "; warn('a doubt')") == ("", "a doubt\n")
-    configured = "import logging; logging.basicConfig(format='%(name)s: %(message)s', level='INFO')"
-    assert run(code.format(configured)) == ("", "repose: a fact\n")
-    assert run(code.format("from repose.terminal import show_messages; show_messages()")) == ("", "a fact\n")
+@pytest.mark.parametrize(("before", "expected"), [
+    ("", ""), ("import logging; logging.basicConfig(format='%(name)s: %(message)s', level='INFO')", "repose: a fact\n"),
+    ("from repose.terminal import show_messages; show_messages()", "a fact\n"),
+])  # fmt: skip
+def test_messages_are_seen_only_where_logging_is_configured(before, expected):
+    code = f"{before}\nfrom repose.terminal import bar, say\nsay('a fact')\nassert list(bar([1], 'photos')) == [1]"
+    ran = subprocess.run([sys.executable, "-c", code], check=True, text=True, capture_output=True)
+    assert (ran.stdout, ran.stderr) == ("", expected)
