@@ -91,7 +91,7 @@ def test_threads_look_at_batches_side_by_side_and_change_no_result(search):
     assert found.people.tolist() == LEVELS
 
 
-@pytest.mark.parametrize(("level", "left"), [(30, WHOLE), (50, WHOLE[2:]), (70, WHOLE[4:])])
+@pytest.mark.parametrize(("level", "left"), [(30, WHOLE), (50, WHOLE[2:])])
 def test_an_interrupted_search_resumes_after_the_last_whole_shard(search, capsys, level, left):
     def stop(levels: list[int]) -> None:
         if level in levels:
@@ -111,10 +111,9 @@ def test_the_results_of_another_search_are_not_taken(search, table, tmp_path, la
     check(Search(tmp_path / "images", changed, tmp_path / "work", settings), WHOLE)
 
 
-@pytest.mark.parametrize(("old", "new"), [(b"}", b""), (b"people", b"papers")])
-def test_a_damaged_file_is_told(search, tmp_path, old, new):
+def test_a_damaged_file_is_told(search, tmp_path):
     search.run(Looks(), batch=2)
     file = next((tmp_path / "work").rglob("00001.safetensors"))
-    file.write_bytes(file.read_bytes().replace(old, new))
+    file.write_bytes(file.read_bytes().replace(b"}", b""))
     with pytest.raises(ReposeError, match=r"00001\.safetensors, a result of an earlier search, is damaged .*Delete"):
         search.run(Looks(), batch=2)

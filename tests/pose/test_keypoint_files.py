@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pytest
 
-from memory import mebibytes
 from repose.data.skeleton import JOINT, K, present
 from repose.errors import ReposeError
 from repose.pose.keypoint_files import choose_person, match, outside, read_openpose_json, read_posegan_csv
@@ -30,7 +29,6 @@ def test_columns_are_told_by_their_names_whatever_separates_them(content):
     assert poses.names == ["a.jpg"]
     np.testing.assert_array_equal(poses.keypoints[0], np.stack([X, Y], -1))
     np.testing.assert_array_equal(poses.confidence, np.ones((1, K)))
-    assert poses.keypoints.dtype == poses.confidence.dtype == np.float32
 
 
 def test_minus_one_twice_is_missing_and_other_negative_numbers_are_kept_for_the_offset():
@@ -41,23 +39,11 @@ def test_minus_one_twice_is_missing_and_other_negative_numbers_are_kept_for_the_
 
 
 @pytest.mark.parametrize("line", [
-    row(y=[10.5, *Y[1:]]), row().replace(", ", " "), row().replace(": [", ", ["), row(y=Y[:17], x=X[:17]),
-    row(x=X[:17]), row()[:-1], row(y=[10**9, *Y[1:]]), "a.jpg",
-    row().replace("1", "\u0661"),  # a digit, but not for numpy
+    row(y=[10.5, *Y[1:]]), row().replace(": [", ", ["), row(x=X[:17]), row()[:-1], row(y=[10**9, *Y[1:]]), "a.jpg",
 ])  # fmt: skip
 def test_a_row_that_is_not_two_lists_of_eighteen_whole_numbers_is_rejected(line):
     with pytest.raises(ReposeError, match=r"poses\.csv, line 3: expected 'NAME.*joints lack the neck"):
         read_posegan_csv(csv(row("first.jpg"), line), "poses.csv")
-
-
-def test_many_rows_take_little_more_memory_than_their_joints(tmp_path):
-    file = tmp_path / "keypoints.csv"
-    file.write_bytes(csv(*(row(f"{number:05d}.jpg") for number in range(20_000))))
-    setup = (
-        "from pathlib import Path; from repose.pose.keypoint_files import read_posegan_csv as read\n"
-        "content = Path(sys.argv[1]).read_bytes(); read(content[:1000].rpartition(b'\\n')[0], 'small')"
-    )
-    assert mebibytes(setup, "read(content, 'large')", str(file)) < 20  # with all rows as text in memory: 32
 
 
 def test_a_joint_with_x_or_y_alone_is_rejected():
@@ -111,19 +97,14 @@ def test_of_body_25_the_middle_of_the_hips_and_the_feet_are_left_out():
         np.testing.assert_allclose(found[index], values[names.index(joint)], rtol=1e-6, err_msg=joint)
 
 
-@pytest.mark.parametrize("content", [
-    b"\xff\xd8", b"7", b"[" * 100_000, b'{"people": {"a": 1}}', b'{"people": [{}]}', b'{"people": [[1, 2]]}',
-    b'{"people": [{"pose_keypoints_2d": null}]}', b'{"people": [{"pose_keypoints_2d": [[1, 2], 3]}]}',
-    openpose(person(18), person(17)), openpose([float("nan"), *person(18)[1:]]), openpose([10**400, *person(18)[1:]]),
+@pytest.mark.parametrize(("content", "reason"), [
+    (b"\xff\xd8", "codec"), (b'{"people": {"a": 1}}', "a list named people"), (b'{"people": [[1, 2]]}', "lacks pose_key"),
+    (b'{"people": [{"keypoints": [1, 2, 3]}]}', "a person lacks pose_keypoints_2d"),
+    (openpose(person(18), person(17)), "flat list of 54 or 75"), (openpose([float("nan"), *person(18)[1:]]), "finite"),
 ])  # fmt: skip
-def test_a_json_that_is_not_openposes_is_rejected(content):
-    with pytest.raises(ReposeError, match=r"a\.json is not a JSON of OpenPose"):
+def test_a_json_that_is_not_openposes_is_rejected(content, reason):
+    with pytest.raises(ReposeError, match=rf"a\.json is not a JSON of OpenPose \(.*{reason}"):
         read_openpose_json(content, "a.json")
-
-
-def test_a_person_without_joints_is_named_as_such():
-    with pytest.raises(ReposeError, match=r"a\.json is not a JSON of OpenPose \(a person lacks pose_keypoints_2d\)"):
-        read_openpose_json(b'{"people": [{"keypoints": [1, 2, 3]}]}', "a.json")
 
 
 def standing(x: float, y: float, height: float) -> np.ndarray:

@@ -80,22 +80,21 @@ def test_photos_of_the_same_name_are_told_apart_by_their_folders(tmp_path, monke
     assert first_x(poses, "../front.jpg") == 10
 
 
-@pytest.mark.parametrize("name", ["{}/women/red/1.png", "women/red/1.png", "women__red__1.png", "red__1.png"])
+@pytest.mark.parametrize("name", ["{}/women/red/1.png", "women__red__1.png"])
 def test_a_photo_is_found_by_its_whole_path_and_by_its_name_in_the_tables(tmp_path, name):
     poses = KnownPoses([csv(tmp_path / "p.csv", row(name.format(tmp_path)), row("1.png", 50))])
     assert [first_x(poses, tmp_path / f"women/{item}/1.png") for item in ("red", "blue")] == [20, 50]
 
 
-@pytest.mark.parametrize("other", ["red/front.png", "shop/red/front.jpg"])
-def test_two_photos_do_not_share_a_pose_unless_they_are_equal(tmp_path, other):
+def test_two_photos_do_not_share_a_pose_unless_they_are_equal(tmp_path):
     poses = KnownPoses([people(tmp_path / "json/red/front_keypoints.json", person()).parents[1]])
-    for name in ("red/front.jpg", other):
+    for name in ("red/front.jpg", "shop/red/front.jpg"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"one")
         assert first_x(poses, tmp_path / name) == 20
-    (tmp_path / other).write_bytes(b"two")
+    (tmp_path / name).write_bytes(b"two")
     with pytest.raises(ReposeError, match=r"json has one pose for the name red/front\.jpg, but .* are different"):
-        poses.find(tmp_path / other, 100, 80)
+        poses.find(tmp_path / name, 100, 80)
 
 
 def test_the_first_file_that_knows_a_photo_counts(tmp_path):
@@ -156,13 +155,10 @@ def test_shares_of_the_image_are_no_pixels(tmp_path):
 
 @pytest.mark.parametrize(("name", "content", "message"), [
     ("gone.json", None, r"gone\.json cannot be read: No such file"),
-    ("n" * 300, None, r"nnn cannot be read: File name too long"),  # or in a folder that may not be entered
     ("empty", "", r"empty has no \.json file"),
-    ("folder.csv", "", r"folder\.csv cannot be read: Is a directory"),
     ("x.txt", "hello", r"x\.txt is not a keypoint file\. Give a CSV of pose-gan"),
     ("x.csv", "hello", r"x\.csv has no column 'name'"),
     ("x.csv", HEADER, r"x\.csv has a header, but no poses\. Give a CSV of pose-gan"),
-    ("t.csv", "name,nose_x\na.jpg,1\n", r"t\.csv is not a table of 18 keypoints"),
 ])  # fmt: skip
 def test_files_that_are_missing_or_of_another_kind_are_named(tmp_path, name, content, message):
     if content == "":
@@ -173,10 +169,9 @@ def test_files_that_are_missing_or_of_another_kind_are_named(tmp_path, name, con
         KnownPoses([tmp_path / name]).find(Path("x.jpg"), 100, 80)
 
 
-def test_joints_of_a_smaller_copy_are_doubted(tmp_path, caplog):
+@pytest.mark.parametrize(("height", "width", "doubted"), [(60, 50, False), (400, 320, True), (60, 320, False)])
+def test_joints_of_a_smaller_copy_are_doubted(tmp_path, caplog, height, width, doubted):
     file = csv(tmp_path / "poses.csv", row("front.jpg"))
-    for height, width, doubted in ((60, 50, False), (400, 320, True), (60, 320, False)):
-        for look in (KnownPoses([file]).find, lambda _, *size: read_pose(file, None, *size)):
-            caplog.clear()
-            look(Path("front.jpg"), height, width)
-            assert (f"upper left of the image, which is {width} px wide" in caplog.text) == doubted
+    read_pose(file, None, height, width)
+    KnownPoses([file]).find(Path("front.jpg"), height, width)
+    assert caplog.text.count(f"upper left of the image, which is {width} px wide") == 2 * doubted

