@@ -45,11 +45,6 @@ def batches(sets: Path, **changes: Any) -> Batches:
     return Batches([RenderedPhotos(sets / name) for name in ("fashion", "street")], settings)
 
 
-def test_a_set_that_is_not_named_is_refused(tmp_path):
-    with pytest.raises(ReposeError, match=r"render.sets has no 'test-fashon'. Did you mean 'test-fashion'"):
-        render.run(name="test-fashon", raw=tmp_path / "raw", settings=build(RenderSettings, PARAMS["render"], "render"))
-
-
 def test_a_batch_holds_photos_of_each_item_and_of_nobody(sets):
     of = batches(sets)
     batch, again = of[1], batches(sets)[1]
@@ -57,12 +52,8 @@ def test_a_batch_holds_photos_of_each_item_and_of_nobody(sets):
     np.testing.assert_array_equal(batch.keypoints, again.keypoints)
     assert not np.array_equal(batch.pixels, of[2].pixels[: len(batch.pixels)])
     assert batch.pixels.shape == (len(batch.items), 128, 128, 3)
-    assert of.item_count == 4
     assert sorted(set(batch.items)) == [NOBODY, 0, 1, 2, 3]
-    assert all(1 < (batch.items == item).sum() <= 3 for item in range(4))
-    street = of.sets[1]
-    strays = [name for name, item in zip(street.names, street.items, strict=True) if item == NOBODY]
-    assert {name[:2] for name in strays} == {"-1", "00"}  # junk and distractors
+    assert all(1 < (batch.items == item).sum() <= 3 for item in range(of.item_count))
 
 
 def test_an_unchanged_photo_fills_the_canvas_and_a_flip_mirrors_the_pixels_and_the_joints_names(sets):
@@ -84,20 +75,15 @@ def test_a_joint_beyond_the_canvas_is_not_in_sight(sets):
     assert ((known > -0.5) & (known < (63.5, 127.5))).all()
 
 
-def test_sets_without_enough_photos_and_wrong_settings_are_rejected(sets, tmp_path):
+def test_sets_without_enough_photos_and_wrong_settings_are_rejected(sets):
     with pytest.raises(ReposeError, match=r"A step needs 3 item\(s\) of each set, but a set has 2"):
         batches(sets, items=3)
-    with pytest.raises(ReposeError, match=r"There is no .*files.csv"):
-        RenderedPhotos(tmp_path)
     with pytest.raises(ReposeError, match=r"train.widths\[0\] should be a multiple of 8, not 60"):
         tiny(widths=[60])
-    with pytest.raises(ReposeError, match=r"scale should be \[smallest, largest\]"):
-        tiny(change=PARAMS["train"]["change"] | {"scale": [2, 1]})
 
 
 def test_the_joints_loss_is_least_where_the_joint_is_and_of_even_odds_that_of_a_guess():
-    keypoints = torch.full((1, K, 2), torch.nan)
-    no_features = torch.zeros(1, 1)
+    keypoints, no_features = torch.full((1, K, 2), torch.nan), torch.zeros(1, 1)
     even = train.joint_loss(Seen(torch.zeros(1, K, 4, 3), torch.zeros(1, K), no_features), keypoints, spread=1.0)
     torch.testing.assert_close(even, torch.tensor(13.0).log())
     keypoints[0, 0] = torch.tensor([5 * STRIDE + 1.5, 2 * STRIDE + 1.5])  # the middle of the cell 5, 2
@@ -150,14 +136,6 @@ def test_scores_say_what_they_are_of(sets, trained, tmp_path):
     assert record["scores"]["street"]["joints"] == present(photos.keypoints[photos.items != NOBODY]).sum()
     assert all(entry["images_per_second"] > 0 for entry in read_json(speed).values())
     assert set(record["scores"]) == set(read_json(speed)) == {"street", "cut"}
-
-
-def test_a_folder_without_a_trained_network_is_named(tmp_path):
-    settings = ScoreSettings({"street": View("street", 128, 64, None)}, batch=16, device="cpu", threads=1)
-    with pytest.raises(
-        ReposeError, match=r"run/figure.safetensors.sha256 cannot be read \(No such file .* finished `figure"
-    ):
-        score.run(run=tmp_path / "run", sets=tmp_path, metrics=tmp_path / "m", speed=tmp_path / "s", settings=settings)
 
 
 def test_retrieval_is_the_share_of_nearest_others_of_the_same_item():

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import multiprocessing.synchronize
 from dataclasses import replace
 
 import numpy as np
@@ -17,18 +16,13 @@ from repose.data.skeleton import JOINT
 from repose.errors import ReposeError
 from repose.pose.keypoint_files import match, read_posegan_csv
 
-FASHION = MannequinSettings("fashion", items=10, seed=3, quality=90)
+FASHION = MannequinSettings("fashion", items=5, seed=3, quality=90)
 STREET = MannequinSettings("street", items=4, seed=3, quality=90)
 
 
 @pytest.fixture(scope="module")
 def fashion():
     return [render_item(FASHION, number) for number in range(FASHION.items)]
-
-
-@pytest.fixture(scope="module")
-def street():
-    return [render_item(STREET, number) for number in range(STREET.items)]
 
 
 @pytest.fixture(scope="module")
@@ -52,21 +46,10 @@ def test_impossible_settings_are_rejected(values, message):
 
 @pytest.mark.parametrize("settings", [FASHION, STREET], ids=lambda s: s.flavour)
 def test_neither_workers_nor_the_number_of_items_change_a_photo(settings):
-    few = replace(settings, items=3)
-    three = list(files(few, workers=1))
-    assert list(files(few, workers=2)) == three
-    two = [entry for entry in files(replace(settings, items=2), workers=1) if entry[0].endswith(".jpg")]
+    three = list(files(replace(settings, items=3), workers=1))
+    two = [entry for entry in files(replace(settings, items=2), workers=2) if entry[0].endswith(".jpg")]
     assert two == three[: len(two)]
     assert next(files(replace(settings, seed=4), workers=1))[1] != three[0][1]
-
-
-def test_worker_processes_that_the_system_refuses_are_a_message(monkeypatch):
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("AF_UNIX path too long")  # of a long TMPDIR
-
-    monkeypatch.setattr(multiprocessing.synchronize.SemLock, "__init__", refuse)
-    with pytest.raises(ReposeError, match=r"AF_UNIX path too long\. They need .* set workers to 1"):
-        next(files(FASHION, workers=2))
 
 
 def test_the_real_reader_understands_fashion(fashion_files, fashion):
@@ -75,8 +58,6 @@ def test_the_real_reader_understands_fashion(fashion_files, fashion):
     assert [p.name for p in photos] == [p.name for item in fashion for p in item]
     assert [p.item for p in photos] == [p.truth.item for item in fashion for p in item]
     assert {p.partition for p in photos} == {"train", "query", "gallery"}
-    lines = fashion_files["Eval/list_eval_partition.txt"].decode().splitlines()
-    assert lines[:2] == [str(len(photos)), "image_name item_id evaluation_status"]
     train, test = ({p.item.split("/")[2] for p in photos if (p.partition == "train") == side} for side in (True, False))
     assert not train & test
 
@@ -87,7 +68,7 @@ def test_some_garments_come_in_several_colours_of_one_cut():
     ]  # fmt: skip
     assert [status_of(g, n) for g in (2, 7) for n in range(2)] == ["query", "gallery"] * 2
     assert {status_of(g, n) for g in (1, 3, 4, 5, 6) for n in (0, 1)} == {"train"}
-    for seed in range(20):
+    for seed in range(5):
         variants = [
             outfit("Tees_Tanks", True, Chance(np.random.default_rng(seed), np.random.default_rng(seed), variant))
             for variant in range(3)
@@ -97,11 +78,10 @@ def test_some_garments_come_in_several_colours_of_one_cut():
         assert len({(v.upper.hem, v.upper.neckline, v.upper.front.pattern, v.shoes.kind) for v in variants}) == 1
 
 
-def test_the_real_reader_understands_street(street_files, street):
+def test_the_real_reader_understands_street(street_files):
     layout = Market1501(street_files, street_files.__getitem__)
     photos = [layout.photo(path) for path in street_files if "/" in path]
-    assert [p.name for p in photos] == [p.name for item in street for p in item]
-    assert len({p.name for p in photos}) == len(photos)
+    assert [p.name for p in photos] == [p.name for n in range(STREET.items) for p in render_item(STREET, n)]
     ids = {part: {p.item for p in photos if p.partition == part} for part in ("train", "gallery", "query")}
     assert ids == {"train": {"0001", "0003"}, "gallery": {"0002", "0004", "-1", "0000"}, "query": {"0002", "0004"}}
     for who in ("0001", "0002", "0003", "0004"):
@@ -121,10 +101,9 @@ def test_street_has_junk_distractors_and_two_slips(street_files):
 
 
 def test_keypoints_csv_is_pose_gans(fashion_files, fashion):
-    content = fashion_files["keypoints.csv"]
-    assert content.startswith(b"name:keypoints_y:keypoints_x\n")
     photos = [photo for item in fashion for photo in item]
-    found = match(read_posegan_csv(content, "keypoints.csv"), [photo.name for photo in photos]).keypoints
+    poses = read_posegan_csv(fashion_files["keypoints.csv"], "keypoints.csv")
+    found = match(poses, [photo.name for photo in photos]).keypoints
     drawn = np.stack([photo.keypoints for photo in photos])
     assert (np.isnan(found) == np.isnan(drawn)).all()
     assert np.nanmax(np.abs(found - drawn)) <= 0.5
@@ -133,7 +112,6 @@ def test_keypoints_csv_is_pose_gans(fashion_files, fashion):
 def test_figures_csv_tells_the_truth(fashion_files, fashion):
     rows = list(csv.DictReader(io.StringIO(fashion_files["figures.csv"].decode())))
     assert [row["name"] for row in rows] == [photo.name for item in fashion for photo in item]
-    assert list(rows[0]) == ["name", "item", "yaw_degrees", "front_share", "figure_share", "visible"]
     assert [row["visible"] for row in rows] == [photo.truth.visible for item in fashion for photo in item]
     assert all(0 <= float(r["yaw_degrees"]) < 360 and 0.03 < float(r["figure_share"]) < 0.7 for r in rows)
     front = [float(r["front_share"]) for r in rows if "1front" in r["name"]]

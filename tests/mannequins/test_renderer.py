@@ -13,18 +13,16 @@ from mannequins.renderer.items import CATEGORIES
 from mannequins.renderer.posed_person import Person, posed
 from mannequins.renderer.render import Camera, Light, Rendering, render
 from mannequins.renderer.wardrobe import CLOSE, Chance, Outfit, Shoes, outfit, plain, tee, trousers
-from repose.data.skeleton import JOINT, JOINTS
-from repose.data.visibility import occlusion, to_text
+from repose.data.skeleton import JOINT
 
 LIGHT = Light((0.0, 0.3, 1.0), 0.4, 0.7, 0.6)
 HANGING, STRAIGHT = Arm(10, 0, 10, 10), Leg(2, 0, 6, 2, 0)
-WOMAN = Shape(woman=True, height=1, girth=1, shoulders=1, hips=1, bust=1, muscle=1)
-MAN = replace(WOMAN, woman=False, bust=0)
+MAN = Shape(woman=False, height=1, girth=1, shoulders=1, hips=1, bust=0, muscle=1)
 LOOK = Look(
     skin=(225, 180, 150), eyes=(60, 60, 60), lips=(190, 100, 100), hair=(60, 40, 30), style="crop", parting=0.012,
     length=0.75, beard=0, cap=(0, 0, 0),
 )  # fmt: skip
-BLUE, RED, GREEN = (20.0, 40.0, 220.0), (230.0, 10.0, 10.0), (10.0, 200.0, 20.0)
+BLUE, RED = (20.0, 40.0, 220.0), (230.0, 10.0, 10.0)
 
 
 def upright(yaw: float, **other: object) -> Pose:
@@ -35,7 +33,7 @@ def upright(yaw: float, **other: object) -> Pose:
     return Pose(yaw=yaw, **(angles | limbs | other))
 
 
-def in_tee(shape: Shape = MAN, look: Look = LOOK, **changes: object) -> Person:
+def in_tee() -> Person:
     """A blue tee over white trousers."""
     chance = Chance(np.random.default_rng(0), np.random.default_rng(0))
     blue = plain(BLUE)
@@ -45,7 +43,7 @@ def in_tee(shape: Shape = MAN, look: Look = LOOK, **changes: object) -> Person:
     )  # fmt: skip
     white = replace(trousers(chance, False, calm=True), cloth=plain((240, 240, 240)), denim=False, side=None, belt=None)
     shoes = Shoes("shoe", (30, 30, 30), (30, 30, 30), None)
-    return dressed(shape, look, Outfit(replace(top, **changes), None, white, shoes), 1.0, np.random.default_rng(0))
+    return dressed(MAN, LOOK, Outfit(top, None, white, shoes), 1.0, np.random.default_rng(0))
 
 
 CAMERA = Camera(height=256, width=174, scale=240, x=86.5, y=128, level=0.5, distance=4, pitch=0)
@@ -53,13 +51,6 @@ CAMERA = Camera(height=256, width=174, scale=240, x=86.5, y=128, level=0.5, dist
 
 def view(person: Person, yaw: float, camera: Camera = CAMERA) -> Rendering:
     return render(person, posed(person, upright(yaw)), camera, LIGHT)
-
-
-def green_share(picture: Rendering) -> float:
-    """The share of the person's pixels that are green."""
-    red, green, blue = picture.colour
-    whole = picture.coverage > 0.9
-    return float((whole & (green > 2 * np.maximum(red, blue))).sum() / whole.sum())
 
 
 def test_elbows_bend_forward_and_knees_backward_and_the_sides_mirror_each_other():
@@ -72,13 +63,11 @@ def test_elbows_bend_forward_and_knees_backward_and_the_sides_mirror_each_other(
     at = body.joints(MAN, body.bone_frames(MAN, upright(0, right_arm=arm, left_arm=arm)))
     right, left = (at[[JOINT[f"{side}_{j}"] for j in ("shoulder", "elbow", "wrist")]] for side in ("right", "left"))
     assert np.allclose(right * (-1, 1, 1), left)
-    assert left[1, 0] > left[0, 0]  # the elbow away from the body
-    assert left[2, 0] < left[1, 0]  # the forearm inwards
 
 
 def test_visible_joints_lie_on_the_figure():
     rng, on, total = np.random.default_rng(5), 0, 0
-    for _ in range(8):
+    for _ in range(4):
         shape, look = draw_person(rng, bool(rng.random() < 0.5))
         person = dressed(shape, look, outfit("Tees_Tanks", shape.woman, Chance(rng, rng)), 0.6, rng)
         for yaw in (0, 70, 180, 250):
@@ -87,66 +76,14 @@ def test_visible_joints_lie_on_the_figure():
             known = picture.keypoints[~np.isnan(picture.keypoints[:, 0])]
             column, row = np.rint(known).astype(int).T
             on, total = on + int((picture.coverage[row, column] > 0).sum()), total + len(known)
-    assert total > 350
+    assert total > 170
     assert on / total > 0.99
-
-
-def test_the_body_hides_joints_behind_it():
-    front, right, back = (
-        {name for name, point in zip(JOINTS, view(in_tee(), yaw).keypoints, strict=True) if np.isnan(point[0])}
-        for yaw in (0, 90, 180)
-    )
-    assert not front
-    assert {"nose", "right_eye", "left_eye"} <= back
-    assert not back & {"neck", "right_shoulder", "left_shoulder", "right_hip", "left_hip", "right_elbow", "left_knee"}
-    assert {"left_ear", "left_elbow"} <= right
-    assert not right & {"nose", "right_eye", "right_ear", "right_elbow", "right_wrist", "right_shoulder", "right_hip"}
 
 
 def test_joints_outside_the_image_are_missing():
     lost = np.isnan(view(in_tee(), 0, replace(CAMERA, height=100, y=50, level=0.8)).keypoints[:, 0])
     assert lost[[JOINT["left_knee"], JOINT["right_ankle"]]].all()
     assert not lost[[JOINT["left_shoulder"], JOINT["nose"]]].any()
-    nobody = view(in_tee(), 0, replace(CAMERA, x=900))
-    assert nobody.coverage.max() == 0
-    assert np.isnan(nobody.keypoints).all()
-    assert np.isnan(nobody.front_share)
-    assert not nobody.visible.any()
-
-
-def red_columns(picture: Rendering) -> np.ndarray:
-    red, green, blue = picture.colour
-    return np.nonzero((red > 100) & (green < 60) & (blue < 60))[1]
-
-
-def test_a_print_is_on_its_side_and_turns_with_the_body():
-    chest, rear = (in_tee(**{place: Print("disc", RED, 0.0, 0.715, 0.04)}) for place in ("chest", "rear"))
-    assert [len(red_columns(view(person, yaw))) > 200 for person in (chest, rear) for yaw in (0, 180)] == [1, 0, 0, 1]
-    left, middle, right = (red_columns(view(chest, yaw)).mean() for yaw in (-40, 0, 40))
-    assert left < middle - 5 < middle + 5 < right
-    small = view(in_tee(chest=Print("disc", RED, 0.05, 0.74, 0.02)), 0)
-    assert red_columns(small).mean() > small.keypoints[JOINT["nose"], 0] + 4  # on the person's left
-
-
-def test_a_back_unlike_the_front_shows_from_behind_and_half_from_the_side():
-    person = in_tee(back=plain(GREEN))
-    front, side, back = (view(person, yaw) for yaw in (0, 90, 180))
-    assert green_share(front) < 0.01 < 0.15 < green_share(back)
-    assert green_share(side) > 0.03
-    assert front.front_share > 0.9
-    assert 0.3 < side.front_share < 0.7
-    assert back.front_share < 0.1
-
-
-@pytest.mark.parametrize("shape", [WOMAN, MAN], ids=["woman", "man"])
-@pytest.mark.parametrize("way", [1, -1])
-def test_a_photo_hides_the_more_of_another_the_further_the_person_turns(shape, way):
-    seen = [to_text(view(in_tee(shape), way * yaw).visible) for yaw in (0, 30, 60, 90, 180)]
-    shares = [occlusion(source, seen[0]) for source in seen]
-    assert shares[0] == 0
-    assert shares == sorted(set(shares))
-    assert shares[1] < 0.15 < 0.25 < shares[2] < 0.5 < shares[3] < 0.9
-    assert shares[4] == occlusion(seen[0], seen[4]) == 1
 
 
 def in_sight_by_rays(person: Person, yaw: float) -> np.ndarray:
@@ -175,10 +112,9 @@ def in_sight_by_rays(person: Person, yaw: float) -> np.ndarray:
     return share[1:] / person.cell_areas[1:]
 
 
-@pytest.mark.parametrize("yaw", [0, 70, 180])
-def test_cells_in_sight_are_those_that_rays_from_the_camera_reach(yaw):
+def test_cells_in_sight_are_those_that_rays_from_the_camera_reach():
     person = in_tee()
-    found, share = view(person, yaw).visible, in_sight_by_rays(person, yaw)
+    found, share = view(person, 70).visible, in_sight_by_rays(person, 70)
     assert found.shape == (192,)
     assert found[share > 0.35].all()
     assert not found[share < 0.15].any()
@@ -198,20 +134,6 @@ def test_every_category_and_hair_style_can_be_worn(woman):
         assert 0.08 < picture.coverage.mean() < 0.6
         assert person.atlas.min() >= 0
         assert person.atlas.max() <= 255
-
-
-def test_each_garment_of_the_torso_has_cells_of_its_own():
-    chance = Chance(np.random.default_rng(0), np.random.default_rng(0))
-    top = replace(tee(chance, woman=False), sleeve=0.1, hem=0.5)
-    jacket = replace(top, gap=20.0, fit=replace(CLOSE, ease=0.02), sleeve=0.3, neckline="crew")
-    clothes = Outfit(top, jacket, trousers(chance, False, calm=True), Shoes("shoe", RED, RED, None))
-    person = dressed(MAN, LOOK, clothes, 1.0, np.random.default_rng(0))
-    front, back = (view(person, yaw).visible.reshape(2, 12, 16).any(1) for yaw in (0, 180))  # garment, azimuth
-    assert front[0, 7:9].all()  # of the tee, the middle of the front
-    assert front[1, 5:7].any()
-    assert not front[:, [0, 15]].any()
-    assert not back[0].any()
-    assert back[1, [0, 15]].all()
 
 
 def test_patterns_close_at_the_back_and_use_their_colours_and_prints_cover_some_of_their_square():

@@ -1,11 +1,9 @@
-"""What varies in the items of the surface training, and the window of its SSIM."""
+"""What varies in the items of the surface training."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 
 from mannequins.renderer.body import bone_frames, draw_person, joints, standing
 from mannequins.renderer.garments import dressed
@@ -13,18 +11,17 @@ from mannequins.renderer.posed_person import posed
 from mannequins.renderer.render import Camera, Rendering, joints_in, render
 from mannequins.renderer.scenes import STUDIO_LIGHT, Studio, in_studio
 from mannequins.renderer.wardrobe import Chance, outfit
-from mannequins.surface_training import losses, renders
+from mannequins.surface_training import renders
 from mannequins.surface_training.renders import _Detector, as_sold, at_ease, render_item
 from repose.data.skeleton import JOINT, JOINTS, K
 
 pytestmark = pytest.mark.floats
-CPU = torch.device("cpu")
 
 
-def test_clothes_as_sold_are_the_same_garments_mostly_wider_and_of_one_fabric_and_some_longer():
+def test_clothes_as_sold_are_the_same_garments_often_wider_longer_and_of_one_fabric():
     rng = np.random.default_rng(0)
-    same, wider, lower, longer = [], [], [], []
-    for _ in range(300):
+    changed = []
+    for _ in range(150):
         worn = outfit("Cardigans", True, Chance(rng, rng))
         sold = as_sold(worn, rng)
         assert (sold.shoes, sold.bag) == (worn.shoes, worn.bag)
@@ -33,39 +30,26 @@ def test_clothes_as_sold_are_the_same_garments_mostly_wider_and_of_one_fabric_an
             assert after is not None
             assert (after.sleeve, after.front.pattern) == (before.sleeve, before.front.pattern)
             assert 0 <= after.fit.ease - before.fit.ease <= 0.01
-            assert 0 <= after.sleeve_room - before.sleeve_room <= 0.012
             assert min(before.hem, 0.06 if before.hem < 0.45 else 0.42) <= after.hem <= before.hem
-            longer.append(after.hem < before.hem)
-            assert after.neckline in (before.neckline, "scoop", "v")
-            wider.append(after.fit.ease > before.fit.ease)
-            lower.append(after.neckline != before.neckline)
             assert all(10 <= level <= 250 for level in (*after.front.ground, *after.sleeves.second))
-            same.append(after.back == after.front)
-        assert wider[-1] == wider[-2]  # what is worn over it as well
-    assert 0.45 < np.mean(wider) < 0.75
-    assert 0.45 < np.mean(longer) < 0.75
-    assert 0.1 < np.mean(lower) < 0.45
-    assert 0.9 < np.mean(same) < 0.99  # some have one fabric from the beginning
+            wider, longer, lower = (
+                after.fit.ease > before.fit.ease, after.hem < before.hem, after.neckline != before.neckline
+            )  # fmt: skip
+            changed.append((wider, longer, lower, after.back == after.front))
+    np.testing.assert_allclose(np.mean(changed, 0), (0.6, 0.6, 0.25, 0.94), atol=0.15)
 
 
-def test_clothes_as_sold_are_often_nearly_black_and_a_suit_stays_a_suit():
+def test_garments_of_one_cloth_are_sold_in_one_cloth():
     rng = np.random.default_rng(0)
-    dark: dict[str, list[bool]] = {"upper": [], "lower": []}
-    for category in ("Tees_Tanks", "Suiting") * 200:
-        worn = outfit(category, True, Chance(rng, rng))
+    changed = []
+    for _ in range(100):
+        worn = outfit("Suiting", True, Chance(rng, rng))
         sold = as_sold(worn, rng)
-        assert worn.lower is not None
-        assert sold.lower is not None
-        if worn.outer is not None and worn.outer.front == worn.lower.cloth:
-            assert sold.outer is not None
-            assert sold.outer.front == sold.lower.cloth
-        for name, before, after in (
-            ("upper", worn.upper.front, sold.upper.front), ("lower", worn.lower.cloth, sold.lower.cloth)
-        ):  # fmt: skip
-            if sum(before.ground) > 400:
-                dark[name].append(sum(after.ground) < 0.45 * sum(before.ground))
-    assert 0.2 < np.mean(dark["upper"]) < 0.4
-    assert 0.35 < np.mean(dark["lower"]) < 0.65
+        if worn.lower is not None and worn.upper.front == worn.lower.cloth:
+            assert sold.lower is not None
+            assert sold.upper.front == sold.lower.cloth
+            changed.append(sold.lower.cloth != worn.lower.cloth)
+    assert any(changed)
 
 
 def test_training_photos_are_rendered_finer_and_show_the_same(monkeypatch):
@@ -78,20 +62,20 @@ def test_training_photos_are_rendered_finer_and_show_the_same(monkeypatch):
     assert np.abs(one.surface - other.surface)[:, both].mean() < 0.004  # heights of the person: half a px
     assert np.abs(one.alpha.astype(int) - other.alpha).mean() < 3
     middle = np.stack(np.meshgrid(2 * np.arange(44) + 0.5, 2 * np.arange(64) + 0.5))
-    for item in (finer, plain):
+    for item in (finer, plain):  # each view lies in itself where it is
         flow, sight = item.flow(0, 0)
         np.testing.assert_allclose(flow[:, sight], middle[:, sight], atol=1e-4)
+        covered = item.views[0].parts != renders.BACKGROUND
+        assert sight[covered].mean() > 0.95
+        assert not sight[~covered].any()
 
 
 def test_at_ease_arms_are_nearer_to_the_body_unless_they_are_raised_and_legs_apart_or_together():
     rng = np.random.default_rng(0)
     shape, _ = draw_person(rng, True)
-    before = [standing(rng, shape, 0.0, False) for _ in range(200)]
+    before = [standing(rng, shape, 0.0, False) for _ in range(100)]
     after = [at_ease(pose, 20.0, rng) for pose in before]
     for one, other in zip(before, after, strict=True):
-        assert one == replace(
-            other, right_arm=one.right_arm, left_arm=one.left_arm, right_leg=one.right_leg, left_leg=one.left_leg
-        )
         arm, nearer = one.left_arm, other.left_arm
         assert nearer == replace(arm, abduction=nearer.abduction)
         assert 0.2 * arm.abduction <= nearer.abduction <= arm.abduction if 0 < arm.abduction < 35 else nearer == arm
@@ -112,19 +96,17 @@ def test_a_larger_head_has_its_face_further_apart_and_the_rest_of_the_body_is_th
     np.testing.assert_array_equal(usual[rest], larger[rest])
 
 
-@pytest.mark.parametrize(("aside", "darker"), [(4.0, "right"), (-4.0, "left")])
-def test_a_shadow_falls_on_the_wall_on_the_side_where_it_is_asked_for(aside, darker):
+def test_a_shadow_falls_on_the_wall_on_the_side_where_it_is_asked_for():
     coverage = np.zeros((128, 88), np.float32)
     coverage[30:100, 40:48] = 1
     black, none = np.zeros((3, 128, 88), np.float32), np.zeros(0)
     picture = Rendering(black, coverage, none, 1.0, none, lambda: pytest.fail("no surface is needed"))
     camera = Camera(128, 88, 110.0, 43.5, 64.0, 0.5, 6.0, 0.0)
-    wall = Studio(200.0, 0.0, 0.0, 255.0, shadow=0.2, aside=aside, spot=0.0)
+    wall = Studio(200.0, 0.0, 0.0, 255.0, shadow=0.2, aside=4.0, spot=0.0)
     plain, dark = (in_studio(picture, camera, of)[0] for of in (replace(wall, shadow=0.0), wall))
     shadow = (plain - dark) / np.maximum(plain, 1)
-    sides = {"left": shadow[:, :40], "right": shadow[:, 48:]}
-    assert sides.pop(darker).max() == pytest.approx(0.2, abs=0.02)
-    assert sides.popitem()[1].max() == 0
+    assert shadow[:, 48:].max() == pytest.approx(0.2, abs=0.02)
+    assert shadow[:, :40].max() == 0
 
 
 def test_hair_with_volume_covers_more_than_flat_hair():
@@ -140,22 +122,20 @@ def test_hair_with_volume_covers_more_than_flat_hair():
     assert covered[1] > 1.1 * covered[0]
 
 
-def test_detectors_differ_err_by_some_thousandths_of_the_height_and_miss_a_few_joints():
+def test_detectors_err_by_some_thousandths_of_the_height_each_in_its_way_and_miss_a_few_joints():
     rng = np.random.default_rng(0)
     true = rng.uniform(0, 500, (K, 2)).astype(np.float32)
     true[5] = np.nan  # the left shoulder
-    detectors = [_Detector(rng) for _ in range(100)]
+    detectors = [_Detector(rng) for _ in range(60)]
     found = np.stack([[of.found(true, true, 500.0, rng) for _ in range(10)] for of in detectors])
     assert np.isnan(found[:, :, 5]).all()
     known = np.delete(found, 5, 2)
-    assert 0.015 < np.isnan(known[..., 0]).mean() < 0.025
+    assert 0.01 < np.isnan(known[..., 0]).mean() < 0.03
     errors = np.abs(found - true) / 500
     face, body = [0, 14, 15, 16, 17], [1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 13]
-    assert 0.003 < np.nanmedian(errors[:, :, body, 0]) < 0.008
-    assert np.nanmedian(errors[:, :, face, 0]) < 0.003
-    for few, low, high in ((body, 0.004, 0.016), (face, 0.002, 0.007)):  # each has its own idea of where a joint is
-        own = np.nanmean((found - true)[:, :, few, 1] / 500, 1).std(0)
-        assert low < own.min() < own.max() < high
+    assert np.nanmedian(errors[:, :, face, 0]) < 0.003 < np.nanmedian(errors[:, :, body, 0]) < 0.008
+    own = np.nanmean((found - true)[:, :, body, 1] / 500, 1).std(0)  # its own idea of where a joint is
+    assert 0.004 < own.min() < own.max() < 0.016
 
 
 def test_detectors_guess_joints_under_clothes_and_hair_and_some_of_them_all_that_is_hidden():
@@ -168,10 +148,9 @@ def test_detectors_guess_joints_under_clothes_and_hair_and_some_of_them_all_that
     assert not share[:, JOINT["left_ankle"]].any()
     often = [JOINT[name] for name in ("right_hip", "right_knee", "left_knee", "nose", "right_ear", "left_ear")]
     assert share[:, often].mean() == pytest.approx(0.9 * 0.98, abs=0.02)
-    body = share[:, JOINT["left_elbow"]]
-    assert body.min() == 0
-    assert body.max() > 0.8
-    assert np.nanmedian(np.abs(found - hidden)) / 500 < 0.02
+    elbow = share[:, JOINT["left_elbow"]]
+    assert elbow.min() == 0
+    assert elbow.max() > 0.8
 
 
 def test_joints_in_an_image_are_also_those_that_clothes_and_limbs_hide_but_not_the_far_side_of_the_head():
@@ -189,19 +168,3 @@ def test_joints_in_an_image_are_also_those_that_clothes_and_limbs_hide_but_not_t
         assert not known[legs].any()
         assert np.isfinite(everything[legs]).all()
         assert {JOINTS[k] for k in np.flatnonzero(np.isnan(everything[:, 0]))} == set(turned_away)
-
-
-def test_means_by_a_matrix_are_those_of_a_convolution_and_so_are_their_gradients():
-    planes = torch.rand(4, 20, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    window = torch.exp(-((torch.arange(11.0, dtype=torch.float64) - 5) ** 2) / (2 * 1.5**2))
-    window = (window / window.sum())[None, None, None]
-    found = []
-    for means in (
-        lambda x: losses._window_means(20, CPU).double() @ x @ losses._window_means(30, CPU).double().T,
-        lambda x: F.conv2d(F.conv2d(x[:, None], window), window.mT)[:, 0],
-    ):
-        given = planes.clone().requires_grad_(True)
-        out = means(given)
-        (out * torch.arange(20.0)).sum().backward()
-        found.append((out.detach(), given.grad))
-    torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-5)
