@@ -16,12 +16,10 @@ use the machine. Furthest apart is the largest difference of a value, 0 to 255, 
 """
 
 import argparse
-import io
 import os
 import statistics
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from itertools import count, islice
@@ -31,13 +29,13 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks import ROOT, checked_out
 from mannequins import surface
 from mannequins.renderer import MannequinSettings, render_item
 from repose.data.images import decode, encode_jpeg
 from repose.pose.blazepose import has_runtime
 from repose.storage.weight_files import cached
 
-ROOT = Path(__file__).parents[1]
 THREADS = 2
 WAYS = ("one by one", "jobs")
 # Makes the jobs of jobs.csv in a process that is warm; prints the seconds, wall and processor.
@@ -76,13 +74,7 @@ def prepare(folder: Path, jobs: int) -> None:
 
 def sources(base: str | None, folder: Path) -> dict[str, Path]:
     """The folder src of this tree and, if a revision is given, of that."""
-    found = {"now": ROOT / "src"}
-    if base is not None:
-        packed = subprocess.run(["git", "archive", base, "src"], cwd=ROOT, check=True, stdout=subprocess.PIPE).stdout
-        with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
-            archive.extractall(folder / "base", filter="data")
-        found[base] = folder / "base" / "src"
-    return found
+    return {"now": ROOT / "src"} | ({} if base is None else {base: checked_out(base, folder / "base") / "src"})
 
 
 def run(words: list[str], src: Path, folder: Path) -> tuple[float, float, str]:

@@ -40,7 +40,7 @@ from rich.table import Table
 
 from benchmarks import gpu_ways as ways
 from benchmarks.gpu_ways import CANDIDATES, Way
-from benchmarks.train import ROUND, Case, Work, _rate
+from benchmarks.train import ROUND, Case, Work, _allocated, _rate
 from repose import generate, systems
 from repose.config import block, read_params
 from repose.devices import set_up
@@ -129,7 +129,7 @@ def _take_turns(
     for way in chosen:
         about = {"row": row, "size": size, "items": items, "precision": way.precision, "way": way.name}
         with ways.told(say, about):
-            before = ways.memory(scale.device)
+            before = _allocated(torch.device(scale.device))
             case, steps = _case(scale, row, size, items, way.precision), scale.round if items < 8 else 2
             work = ways.Candidate(case, _settings(), scale.device, way, steps)
             for _ in range(2):

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.train import GENERATED, Case, Noise, Work, _allocated, _wait
+from benchmarks.train import GENERATED, Case, Noise, Work, _wait
 from mannequins.renderer import MannequinSettings, render_item
 from repose.data.batches import Batch, Packed, Steps, unpack
 from repose.data.frame import Frame
@@ -251,11 +251,6 @@ def at_constant_rate(case: Case) -> Case:
     row: Any = case.row
     optimiser = replace(row.optimiser, warmup_steps=0, lr_halving_epochs=0, lr_decay_start=1.0)
     return case._replace(row=replace(row, optimiser=optimiser))
-
-
-def memory(device: str) -> int:
-    """Bytes in use, from which the peak is counted."""
-    return _allocated(torch.device(device))
 
 
 def peak_gib(device: str, before: int) -> float | None:

@@ -1,21 +1,19 @@
 """The compiled pipeline beside `dvc repro` on a small profile: time, stage by stage.
 
-python -m benchmarks.kubeflow [--full]
+python -m benchmarks.kubeflow
 
 Both start from the same clean copies of the project; the pipeline runs one task after the other on this machine, as
 subprocesses, with a folder as DVC's remote. A second run finds all its work done. The profile: few mannequins and three
-steps of narrow networks; with --full the demo's own. A cached step's own work is its wall time less that of a process that
+steps of narrow networks. A cached step's own work is its wall time less that of a process that
 imports the same and opens the project with DVC.
 """
 
-import argparse
 import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +34,11 @@ START = "import repose.kubeflow.step, repose.kubeflow.run_cache; from dvc.repo i
 
 def main() -> None:
     """Measure and print."""
-    arguments = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    arguments.add_argument("--full", action="store_true", help="the demo's own params")
-    changes = {} if arguments.parse_args().full else SMALL
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"  # this environment's commands
     with tempfile.TemporaryDirectory() as made:
         by_dvc, by_kubeflow, remote = (Path(made) / name for name in ("dvc", "kubeflow", "remote"))
         for folder in (by_dvc, by_kubeflow):
-            copy(folder, changes)
+            copy(folder)
         compiling, _ = timed(by_kubeflow, "repose", "kfp", "compile")
         repro, _ = timed(by_dvc, "dvc", "repro")
         local = ("repose", "kfp", "run-local", "--runner", "subprocess", "--remote", str(remote))
@@ -62,15 +57,15 @@ def main() -> None:
         print(f"{ran['stage']:17}{ran['seconds']:7.1f}{found['seconds']:9.1f}")
 
 
-def copy(folder: Path, changes: Mapping[str, Any]) -> None:
-    """The project as git has it, in a folder of its own, with other values of some params and without its lock."""
+def copy(folder: Path) -> None:
+    """The project as git has it, in a folder of its own, with the small profile's params and without its lock."""
     from repose.kubeflow.local import copy_sources
     from repose.kubeflow.params import ParamsFile
 
     copy_sources(ROOT, folder)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
     (folder / "dvc.lock").unlink()
-    (folder / "params.yaml").write_text(ParamsFile.read(ROOT / "params.yaml").with_values(changes))
+    (folder / "params.yaml").write_text(ParamsFile.read(ROOT / "params.yaml").with_values(SMALL))
     subprocess.run(["dvc", "config", "--local", "core.no_scm", "true"], cwd=folder, check=True)
 
 

@@ -141,9 +141,23 @@ def slow_nearest(generated: np.ndarray, real: np.ndarray) -> np.ndarray:
 
 
 def cases(device: torch.device) -> Iterator[Case]:
-    """Every metric, on images, logits and features that are made up."""
-    pairs = mannequin_pairs()
-    yield from cases_of_images(device, *pairs)
+    """Every metric, on images of mannequins, and on logits and features that are made up."""
+    generated, target, keypoints = mannequin_pairs()
+    times = TIMES[device.type]
+    ours = [np.concatenate([some] * times) for some in (generated, target, keypoints)]
+
+    def case(name: str, theirs: Callable[[], np.ndarray], score: Callable[..., torch.Tensor], *rest: object) -> Case:
+        def moved() -> Iterator[torch.Tensor]:  # as evaluate does
+            return (torch.from_numpy(some).movedim(-1, 1).to(device) for some in ours[:2])
+
+        return Case(name, PAIRS, theirs, lambda: score(*moved(), *rest).cpu().numpy(), times=times)
+
+    yield case("psnr", lambda: slow_psnr(generated, target), psnr)
+    for protocol in SSIM_PROTOCOLS:
+        one = OF_SCIKIT_IMAGE[protocol]
+        theirs = partial(lambda one: np.array([one(*pair) for pair in zip(generated, target, strict=True)]), one)
+        yield case(f"ssim/{protocol}", theirs, ssim, protocol)
+    yield case("mask-ssim/pg2", lambda: slow_mask_ssim(generated, target, keypoints), mask_ssim, ours[2], "pg2")
     random = np.random.default_rng(0)
     logits = random.normal(0, 3, LOGITS)
     yield Case(
@@ -159,28 +173,6 @@ def cases(device: torch.device) -> Iterator[Case]:
         "garment retrieval, of features", FEATURES[0], lambda: slow_nearest(features, real),
         lambda: nearest(*(torch.from_numpy(some).to(device) for some in (features, real))).cpu().numpy(),
     )  # fmt: skip
-
-
-def cases_of_images(
-    device: torch.device, generated: np.ndarray, target: np.ndarray, keypoints: np.ndarray
-) -> Iterator[Case]:
-    """The metrics of images, on what `mannequin_pairs` gives."""
-    times = TIMES[device.type]
-    ours = [np.concatenate([some] * times) for some in (generated, target, keypoints)]
-
-    def moved() -> Iterator[torch.Tensor]:
-        """As evaluate does."""
-        return (torch.from_numpy(some).movedim(-1, 1).to(device) for some in ours[:2])
-
-    def case(name: str, theirs: Callable[[], np.ndarray], score: Callable[..., torch.Tensor], *rest: object) -> Case:
-        return Case(name, PAIRS, theirs, lambda: score(*moved(), *rest).cpu().numpy(), times=times)
-
-    yield case("psnr", lambda: slow_psnr(generated, target), psnr)
-    for protocol in SSIM_PROTOCOLS:
-        one = OF_SCIKIT_IMAGE[protocol]
-        theirs = partial(lambda one: np.array([one(*pair) for pair in zip(generated, target, strict=True)]), one)
-        yield case(f"ssim/{protocol}", theirs, ssim, protocol)
-    yield case("mask-ssim/pg2", lambda: slow_mask_ssim(generated, target, keypoints), mask_ssim, ours[2], "pg2")
 
 
 def best_seconds(*works: Callable[[], np.ndarray]) -> tuple[list[float], list[np.ndarray]]:

@@ -1,6 +1,6 @@
 """Generators of published systems beside ours: forward and backward of one image, in turns, in one run.
 
-python -m benchmarks.peers [cpu|cuda] --patn CHECKOUT --gfla CHECKOUT [--sizes HxW ...] [--rounds N] [--threads N]
+python -m benchmarks.peers --patn CHECKOUT --gfla CHECKOUT [--sizes HxW ...]
 
 Their code is not part of repose. Get it, under its licence, and name the folders:
 
@@ -9,12 +9,12 @@ Their code is not part of repose. Get it, under its licence, and name the folder
 
 Every generator has its authors' settings for DeepFashion, makes one image from one photo, and learns from the mean absolute
 difference to a target; there is no discriminator, perceptual network or optimizer. FLOPs are those of products and
-convolutions. Times are processor time on a CPU, the clock's on a GPU, and the ratios are of medians.
+convolutions. Times are processor time of one thread, and the ratios are of medians.
 
 PATN's authors work at 256x176. GFLA's halve an image five times, so they work at 256x256, and it is left out at 256x176.
 
 GFLA's two operations are CUDA extensions. Here they are `extract` and `reshape`, of torch's functions, which give what their
-kernels (block_extractor_kernel.cu, local_attn_reshape_kernel.cu) compute; on a GPU, they may be slower or faster than those.
+kernels (block_extractor_kernel.cu, local_attn_reshape_kernel.cu) compute.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from rich.table import Table
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.train import Noise, _size, _wait
+from benchmarks.train import Noise, _size
 from repose import systems
 from repose.config import read_params
 from repose.data.frame import Frame
@@ -50,6 +50,7 @@ from repose.models.layers import parameter_count
 ROWS = Path(__file__).parents[1] / "table1" / "gpu-256" / "fashion.yaml"
 OURS = ("attend", "paper-m")
 HALVINGS = 2**5  # of GFLA
+ROUNDS = 5
 Make = Callable[[], Tensor]  # an image (1,3,H,W)
 
 
@@ -116,23 +117,23 @@ def _importable(checkout: Path) -> Iterator[None]:
                 del sys.modules[name]
 
 
-def theirs(network: nn.Module, device: torch.device, size: tuple[int, int]) -> Make:
+def theirs(network: nn.Module, size: tuple[int, int]) -> Make:
     """A call of PATN's or GFLA's generator: a photo, and heatmaps of both poses."""
-    photo, pose, other = (torch.randn(1, channels, *size, device=device) for channels in (3, K, K))
+    photo, pose, other = (torch.randn(1, channels, *size) for channels in (3, K, K))
     if hasattr(network, "flow_net"):
         return lambda: network(photo, pose, other)[0]
     return lambda: network([photo, torch.cat([pose, other], 1)])
 
 
-def ours(row: str, device: torch.device, size: tuple[int, int]) -> tuple[nn.Module, Make]:
+def ours(row: str, size: tuple[int, int]) -> tuple[nn.Module, Make]:
     """A row of table1/gpu-256, at its authors' width or ours, and a call of its generator."""
     settings = systems.row(read_params(ROWS)["systems"][row], row)
     network: Any = systems.build(settings, Frame(*size)).networks["generator"]
-    network.to(device, memory_format=torch.channels_last if device.type == "cpu" else torch.preserve_format)
+    network.to(memory_format=torch.channels_last)
     pixels, keypoints, maps = Noise(size, 4.0, 2).load(["0", "1"])
-    images = to_tensor(pixels).to(device)
-    poses = Poses(colour(torch.from_numpy(maps)), torch.from_numpy(keypoints)).to(device)
-    index = torch.zeros(1, 1, dtype=torch.int64, device=device)
+    images = to_tensor(pixels)
+    poses = Poses(colour(torch.from_numpy(maps)), torch.from_numpy(keypoints))
+    index = torch.zeros(1, 1, dtype=torch.int64)
 
     def make() -> Tensor:
         code = network.encode(images[:1], poses[:1], index, index == 0)
@@ -142,14 +143,11 @@ def ours(row: str, device: torch.device, size: tuple[int, int]) -> tuple[nn.Modu
     return network, make
 
 
-def measure(
-    calls: dict[str, tuple[nn.Module, Make]], device: torch.device, rounds: int
-) -> dict[str, tuple[list[float], float]]:
-    """Seconds of each call with its backward pass in so many rounds, after one that is not counted, and GFLOPs."""
-    clock = time.process_time if device.type == "cpu" else time.perf_counter
+def measure(calls: dict[str, tuple[nn.Module, Make]]) -> dict[str, tuple[list[float], float]]:
+    """Seconds of each call with its backward pass in ROUNDS rounds, after one that is not counted, and GFLOPs."""
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     gflops = {}
-    for number in range(rounds + 1):
+    for number in range(ROUNDS + 1):
         for name, (network, make) in calls.items():
             network.train().zero_grad()
             if number == 0:
@@ -157,11 +155,9 @@ def measure(
                     make().abs().mean().backward()
                 gflops[name] = counter.get_total_flops() / 1e9
                 continue
-            _wait(device)
-            start = clock()
+            start = time.process_time()
             make().abs().mean().backward()
-            _wait(device)
-            seconds[name].append(clock() - start)
+            seconds[name].append(time.process_time() - start)
     return {name: (seconds[name], gflops[name]) for name in calls}
 
 
@@ -185,30 +181,27 @@ def table(measured: dict[str, tuple[list[float], float]], parameters: dict[str, 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the table; without a checkout, how to get one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__.split("\n")[0])
-    parser.add_argument("device", nargs="?", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--patn", type=Path, metavar="CHECKOUT", help="of github.com/tengteng95/Pose-Transfer")
     parser.add_argument(
         "--gfla", type=Path, metavar="CHECKOUT", help="of github.com/RenYurui/Global-Flow-Local-Attention"
     )
     parser.add_argument("--sizes", type=_size, nargs="+", default=[(256, 176), (256, 256)], metavar="HxW", help="in px")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args(arguments)
     wanted = {"PATN": (patn, asked.patn), "GFLA": (gfla, asked.gfla)}
     peers = {name: load(checkout) for name, (load, checkout) in wanted.items() if checkout is not None}
     if not peers:
         print("Skipped: their code is not part of repose. Name a checkout with --patn or --gfla (--help).")
         return
-    device = set_up(asked.device, asked.threads, seed=0)
+    set_up("cpu", 1, seed=0)
     torch.set_deterministic_debug_mode("default")  # their layers have no deterministic form
     for size in asked.sizes:
-        calls = {row: ours(row, device, size) for row in OURS}
+        calls = {row: ours(row, size) for row in OURS}
         for name, network in peers.items():
             if name == "PATN" or not (size[0] % HALVINGS or size[1] % HALVINGS):
-                calls[name] = network.to(device), theirs(network, device, size)
+                calls[name] = network, theirs(network, size)
         parameters = {name: parameter_count(network) for name, (network, _) in calls.items()}
-        title = f"forward and backward, {size[0]}x{size[1]}, 1 image, {asked.device}, {asked.threads} thread(s)"
-        Console(width=120).print(table(measure(calls, device, asked.rounds), parameters, title))
+        title = f"forward and backward, {size[0]}x{size[1]}, 1 image, one thread"
+        Console(width=120).print(table(measure(calls), parameters, title))
 
 
 if __name__ == "__main__":

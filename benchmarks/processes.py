@@ -19,7 +19,7 @@ import torch.multiprocessing
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.train import PARAMS, PHOTOS, Case, Work, _rate, _size, cases
+from benchmarks.train import PHOTOS, Case, Work, _rate, add_device_and_size, add_rows, cases
 from repose.config import block, read_params
 from repose.devices import set_up
 from repose.training import TrainSettings
@@ -60,14 +60,10 @@ def _in_process(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every row and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__.split("\n")[0])
-    parser.add_argument("device", nargs="?", choices=("cpu", "cuda"), default="cpu")
+    add_device_and_size(parser)
+    add_rows(parser, ("attend", "paper-m"))
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--params", type=Path, default=PARAMS, help="the rows, and the blocks train and posemaps")
-    parser.add_argument("--rows", nargs="+", metavar="NAME", default=("attend", "paper-m"), help="those under systems")
-    parser.add_argument("--size", type=_size, metavar="HxW", help="in px; else that of the block posemaps")
-    parser.add_argument(
-        "--seconds", type=float, default=6.0, help="how long each row is measured, about; at least a round"
-    )
+    parser.add_argument("--seconds", type=float, default=6.0, help="how long each row is measured, about")
     asked = parser.parse_args(arguments)
     params, count = read_params(asked.params), asked.processes
     settings = block(params, "train", TrainSettings, str(asked.params))

@@ -296,20 +296,26 @@ def _size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__.split("\n")[0])
+def add_device_and_size(parser: argparse.ArgumentParser) -> None:
+    """Where to measure, and how large."""
     parser.add_argument("device", nargs="?", choices=("cpu", "cuda"), default="cpu")
-    parser.add_argument("--params", type=Path, default=PARAMS, help="the rows, and the blocks train and posemaps")
-    parser.add_argument("--rows", nargs="+", metavar="NAME", help="those under systems to measure; else all")
     parser.add_argument("--size", type=_size, metavar="HxW", help="in px; else that of the block posemaps")
-    parser.add_argument("--seconds", type=float, help="how long each row is measured, about; at least a round")
-    parser.add_argument("--equal-time", type=float, metavar="S", help="print the steps that take so many seconds")
-    return parser
+
+
+def add_rows(parser: argparse.ArgumentParser, rows: Sequence[str] | None = None) -> None:
+    """What to measure; all rows of the file unless others are given."""
+    parser.add_argument("--params", type=Path, default=PARAMS, help="the rows, and the blocks train and posemaps")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", default=rows, help="those under systems to measure")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure every case and print a table."""
-    asked = _parser().parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description=__doc__.split("\n")[0])
+    add_device_and_size(parser)
+    add_rows(parser)
+    parser.add_argument("--seconds", type=float, help="how long each row is measured, about; at least a round")
+    parser.add_argument("--equal-time", type=float, metavar="S", help="print the steps that take so many seconds")
+    asked = parser.parse_args(arguments)
     params = read_params(asked.params)
     settings = block(params, "train", TrainSettings, str(asked.params))
     chosen = cases(params, str(asked.params), device=asked.device, names=asked.rows, size=asked.size)
