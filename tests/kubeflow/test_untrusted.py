@@ -27,41 +27,31 @@ ENTRY = {"cmd": "x", "deps": [{"path": "a", "hash": "md5", "md5": OID, "size": 1
 
 @pytest.mark.parametrize("changes", [
     *({"outs": [OUT | facts]} for facts in (
-        {"md5": "../../../evil"}, {"md5": None}, {"hash": None}, {"hash": "etag"}, {"hash": "md5-dos2unix"}, {"size": "x"},
-        {"files": [{"relpath": "../../evil", "md5": OID}]}, {"cloud": {"s3": {"version_id": "1", "etag": "x"}}},
-        {"remote": "evil"},
+        {"md5": "../../../evil"}, {"hash": "md5-dos2unix"}, {"size": "x"}, {"files": [{"relpath": "../../evil", "md5": OID}]},
     )),
-    {"cmd": None}, {"more": 1}, {"outs": "x"}, {"deps": [{"path": "a", "files": [{"relpath": "b", "md5": OID}]}]},
+    {"more": 1}, {"deps": [{"path": "a", "files": [{"relpath": "b", "md5": OID}]}]},
 ], ids=str)  # fmt: skip
 def test_an_entry_that_dvc_does_not_write(changes):
     assert check_entry(ENTRY, "here") == ENTRY
-    for entry in (ENTRY | changes, *({"outs": changes}, 3, "x", None)):
-        with pytest.raises(ReposeError, match=r"^here.*tampered"):
-            check_entry(entry, "here")
+    with pytest.raises(ReposeError, match=r"^here.*tampered"):
+        check_entry(ENTRY | changes, "here")
 
 
 def test_a_lock_or_entries_that_are_none():
     head = "schema: '2.0'\n"
     assert parse_lock(f"{head}stages: {json.dumps({'a': ENTRY})}", "here") == {"a": ENTRY}
     for text in (
-        "a: [", "", "[1]", "[" * 100_000, bomb(), "stages: &a {count: *a}", "schema: '1.0'\nstages: {}", f"{head}stages: []",
-        f"{head}stages: {{}}\ndatasets: []", f"{head}stages: {{a: x}}",
+        "a: [", "", "[1]", "[" * 100_000, bomb(), "stages: &a {count: *a}", f"{head}stages: {{}}\ndatasets: []",
+        f"{head}stages: {{a: x}}",
     ):  # fmt: skip
         with pytest.raises(ReposeError, match=r"^here.*tampered"):
             parse_lock(text, "here")
-    for content in (
-        b"{", b'{"count":' * 100_000, b'{"\\u0000pairs": 3}', b'{"\\u0000pairs": [[[], 1]]}', b"[]", b'{"a": 3}', b"\xff"
-    ):  # fmt: skip
+    for content in (b"{", b'{"count":' * 100_000, b'{"\\u0000pairs": [[[], 1]]}', b"[]", b'{"a": 3}', b"\xff"):
         with pytest.raises(ReposeError, match=r"^here.*tampered"):
             parse_entries(content, "here")
 
 
 # --- the record of a run
-
-NAMES = [
-    "../evil", "/evil", ".git/config", ".dvc/config", "Makefile", "count.py", "dvc.yaml", "petals.csv.dvc", "./params.yaml",
-    "params.yaml/", "sub//dvc.lock", "PARAMS.YAML", "params.yaml\0", "made/petals.json", "report.html", "score.json/x", "",
-]  # fmt: skip
 
 
 def test_the_run_itself_is_fetched(ran):
@@ -70,13 +60,12 @@ def test_the_run_itself_is_fetched(ran):
     assert {Path(name).name for name in ran.files().keys() ^ before.keys()} == {"dvc.lock", "score.json"}
 
 
-@pytest.mark.parametrize("part", ["locks", "params", "files"])
-def test_a_record_can_only_write_the_files_that_dvc_yaml_names(ran, part):
+def test_a_record_can_only_write_the_files_that_dvc_yaml_names(ran):
     kept = ran.record
-    value = {"locks": kept["locks"]["dvc.lock"], "params": "scale: 3\n", "files": kept["files"]["score.json"]}[part]
-    for name in [*NAMES, *({"dvc.lock", "params.yaml", "score.json"} - kept[part].keys())]:
-        ran.write(kept | {part: kept[part] | {name: value}})
-        ran.refuses("which is not a lock, a params file or metrics of dvc.yaml here. Nothing was written")
+    for part, value in (("locks", kept["locks"]["dvc.lock"]), ("params", "scale: 3\n"), ("files", OID)):
+        for name in ("../evil", ".git/config", "dvc.yaml", "made/petals.json", "./params.yaml", "sub//dvc.lock"):
+            ran.write(kept | {part: kept[part] | {name: value}})
+            ran.refuses("which is not a lock, a params file or metrics of dvc.yaml here. Nothing was written")
 
 
 def test_a_record_of_wrong_types_or_that_cannot_be_read(ran, monkeypatch):
@@ -84,20 +73,15 @@ def test_a_record_of_wrong_types_or_that_cannot_be_read(ran, monkeypatch):
     for change, message in (
         ({"file": "../flowers/dvc.yaml"}, "is not a plain path inside the project"),
         ({"file": "made"}, "has no stages to run"),
-        ({"file": 3}, rf"{none} .*file: 'Input should be a valid string"),
         ({"format": "repose run 1"}, none),
         ({"locks": {"dvc.lock": {}}}, f"{none} .*locks.dvc.lock: "),
-        ({"params": {"params.yaml": 3}}, f"{none} .*params.params.yaml: "),
-        ({"files": {"score.json": None}}, f"{none} .*files.score.json: "),
-        ({"stages": [{"stage": "count", "state": "well"}]}, f"{none} .*stages.0.state: "),
         ({"more": 1}, f"{none} .*more: "),
         ({"params": {"params.yaml": "scale: ["}}, r"The params file params.yaml cannot be read: line"),
-        ({"params": {"params.yaml": "[1]"}}, "params.yaml should be a mapping"),
         ({"params": {"params.yaml": "a: " + "[" * 100_000}}, "more than 100 levels deep"),
     ):
         ran.write(record | change)
         ran.refuses(message)
-    for content in (b"", b"{", b"[]", b"\xff", b'{"a":' * 100_000, b'{"format": "\\ud800"}'):
+    for content in (b"", b"[]", b"\xff", b'{"a":' * 100_000):
         ran.write(content)
         ran.refuses(none)
     ran.write(record)
@@ -107,14 +91,11 @@ def test_a_record_of_wrong_types_or_that_cannot_be_read(ran, monkeypatch):
 
 LOCKS: dict[str, Callable[[Run], Any]] = {  # entries by stage
     "no stage of dvc.yaml": lambda ran: {"evil": ran.entry()},
-    "no entry": lambda ran: {"count": ran.entry(md5="../../../evil")},
     "an output elsewhere": lambda ran: {"count": ran.entry(path="../evil")},
-    "an output that is none": lambda ran: {"count": ran.entry(path="count.py")},
     "an output of another stage": lambda ran: {"count": ran.entry(path="report.html")},
     "an output twice": lambda ran: {"count": ran.entry() | {"outs": ran.entry()["outs"] * 2}},
     "a folder that leaves": lambda ran: {"count": ran.entry(md5=ran.evil_folder())},
     "metrics that leave": lambda ran: {"judge": ran.entry("judge", md5=ran.evil_folder())},
-    "no folder": lambda ran: {"count": ran.entry(md5=ran.add(b'{"a": 1}', ".dir"))},
     "a missing folder": lambda ran: {"count": ran.entry(md5=f"{OID}.dir")},
 }
 
@@ -193,12 +174,11 @@ def test_params_cannot_bring_commands(ran, own):
     (ran.folder / "deep").mkdir()
     (ran.folder / file).write_text(params.format("1"))
     record = ran.record | ({"locks": {}, "files": {}} if own else {})
-    for value in ('"; touch evil"', '"$(touch evil)"', "a b", r'"a\nb"', "[a, {b: '`touch evil`'}]", "{'$x': 1}"):
+    for value in ('"; touch evil"', r'"a\nb"', "[a, {b: '`touch evil`'}]", "{'$x': 1}"):
         ran.write(record | {"params": {file: params.format(value)}})
         ran.refuses(rf"another value of how.* in {file}, .* a command would pass it to a shell. Nothing was written")
-    for plain in ("2.5", "runs/a-b_1.json", "null"):
-        ran.write(record | {"params": {file: params.format(plain)}})
-        ran.fetch()
+    ran.write(record | {"params": {file: params.format("runs/a-b_1.json")}})
+    ran.fetch()
 
 
 @pytest.mark.parametrize("local", [False, True], ids=["of files", "of dvc.yaml"])
@@ -235,8 +215,7 @@ def test_messages_of_a_record_do_not_reach_the_terminal_as_commands(ran, capsys)
     assert r"a\x1b]0;evil\x07: failed: b\x9b2J\r\x1b[8mc" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("run", ["../run-1", "/run-1", "\0"])
-def test_a_run_s_name_that_leaves_the_folder_of_runs(ran, run, tmp_path):
+def test_a_run_s_name_that_leaves_the_folder_of_runs(ran, tmp_path):
     store = fetch.open_remote(fetch.open_repo(ran.folder), None, "")
     with pytest.raises(ReposeError, match=r"The run's ID has the path .* is not a plain path"):
-        read_run(f"run:{run}", store, tmp_path)
+        read_run("run:../run-1", store, tmp_path)

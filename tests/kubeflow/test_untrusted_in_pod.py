@@ -42,18 +42,12 @@ def put_entries(ran: Run, entries: Any) -> str:
 
 ENTRIES: dict[str, Callable[[Run], Any]] = {
     "no JSON": lambda _: b"{",
-    "no entry": lambda _: {"count": {"outs": []}},
     "no outputs": lambda ran: {"count": ran.entry() | {"outs": []}},
     "an address elsewhere": lambda ran: {"../x/dvc.yaml:count": ran.entry()},
-    "an address in .git": lambda ran: {".git/hooks/dvc.yaml:count": ran.entry()},
     "an address that is no dvc.yaml": lambda ran: {"params.yaml:count": ran.entry()},
     "no stage": lambda ran: {"counts": ran.entry()},
     "an output elsewhere": lambda ran: {"count": ran.entry(path="../../evil")},
-    "an output in .dvc": lambda ran: {"count": ran.entry(path=".dvc/config")},
-    "another output": lambda ran: {"count": ran.entry(path="count.py")},
     "a folder that leaves": lambda ran: {"count": ran.entry(md5=ran.evil_folder())},
-    "a folder with .git": lambda ran: {"count": ran.entry(md5=ran.evil_folder(".git/config"))},
-    "a folder that is none": lambda ran: {"count": ran.entry(md5=ran.add(b"{}", ".dir"))},
 }
 
 
@@ -111,20 +105,14 @@ def out_of(found: Any, **facts: Any) -> Any:
 
 
 CACHED: dict[str, Callable[[Run, Any], Any]] = {
-    "another output": lambda _, found: out_of(found, path="wade"),
     "an output elsewhere": lambda _, found: out_of(found, path="../../evil"),
     "an output twice": lambda _, found: found | {"outs": found["outs"] * 2},
-    "no outputs": lambda _, found: found | {"outs": []},
     "another command": lambda _, found: found | {"cmd": ["evil"]},
     "another input": lambda _, found: found | {"deps": [dep | {"md5": OID} for dep in found["deps"]]},
-    "other params": lambda _, found: found | {"params": {"params.yaml": {"scale": 9}}},
     "no object": lambda _, found: out_of(found, md5=None),
     "a folder's name for a file": lambda ran, found: out_of(found, md5=ran.add(b"{}", ".dir")),
     "a folder that leaves": lambda ran, found: out_of(found, md5=ran.evil_folder()),
-    "no mapping": lambda *_: "outs",
     "no YAML": lambda *_: b"outs: [",
-    "not UTF-8": lambda *_: b"\xff",
-    "nothing": lambda *_: b"",
 }
 
 
@@ -145,7 +133,7 @@ def test_an_entry_of_the_run_cache_that_is_not_the_stage_s(ran, capsys, name):
     assert file.name in told or ".dir in the remote" in told
 
 
-@pytest.mark.parametrize("name", ["other params", "an output elsewhere", "a folder that leaves", "no YAML"])
+@pytest.mark.parametrize("name", ["another input", "an output elsewhere"])
 def test_dvc_s_own_run_cache_in_a_shared_volume_is_not_trusted(ran, monkeypatch, name):
     cache = ran.folder.parent / "shared"
     monkeypatch.setenv(variables.CACHE, str(cache))
@@ -171,24 +159,23 @@ def test_dvc_s_own_run_cache_in_a_shared_volume_is_used(ran, monkeypatch, caplog
 def test_a_param_named_size_is_part_of_what_is_looked_up(ran):
     (ran.image / "params.yaml").write_text("scale: 2\nlabels: []\nprecise: {size: 1, nfiles: 1}\n")
     steps.run("count", ran.image, ran.remote, ["made"], run="r")
-    for run, value in (("s", {"size": 2, "nfiles": 1}), ("t", {"size": 1, "nfiles": 2})):
+    value = {"size": 2, "nfiles": 1}
+    for run, how in (("s", "run"), ("t", "found in the run-cache")):
         steps.run("count", ran.image, ran.remote, ["made"], run=run, params={"precise": value})
         found = steps.left(ran.remote, "count", run)
-        assert (found["how"], found["entry"]["params"]["params.yaml"]["precise"]) == ("run", value)
-    steps.run("count", ran.image, ran.remote, ["made"], run="u", params={"precise": value})
-    assert steps.left(ran.remote, "count", "u")["how"] == "found in the run-cache"
+        assert (found["how"], found["entry"]["params"]["params.yaml"]["precise"]) == (how, value)
 
 
 # --- reports, nodes, parameters
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"stage": 3, "state": "finished"}', b'{"\\u0000pairs": 3}'])
+@pytest.mark.parametrize("content", [b"{", b'{"stage": 3, "state": "finished"}'])
 def test_a_report_that_is_none_does_not_hide_the_others(ran, content):
     (ran.remote / "kubeflow/runs/run-1/stages/evil.json").write_bytes(content)
     assert steps.write_record(ran.image, ran.remote)["stages"] == ran.record["stages"]
 
 
-@pytest.mark.parametrize("value", [3, {}, {"cmd": "x", "outs": [{"path": "../evil", "md5": OID, "hash": "md5"}]}])
+@pytest.mark.parametrize("value", [3, {"cmd": "x", "outs": [{"path": "../evil", "md5": OID, "hash": "md5"}]}])
 def test_a_report_with_an_entry_that_is_none(ran, value):
     place = ran.remote / "kubeflow/runs/run-1/stages/judge.json"
     place.write_text(json.dumps(json.loads(place.read_text()) | {"entry": value}))
@@ -197,7 +184,7 @@ def test_a_report_with_an_entry_that_is_none(ran, value):
     assert (count["state"], judge["state"]) == ("finished", "finished" if value == 3 else "failed")
 
 
-@pytest.mark.parametrize("content", [b"{", b"3", b"{}", b'{"cmd": "x", "outs": [{"path": "made", "md5": "../x"}]}'])
+@pytest.mark.parametrize("content", [b"{", b'{"cmd": "x", "outs": [{"path": "made", "md5": "../x"}]}'])
 def test_an_entry_that_no_node_left(ran, monkeypatch, content):
     work = task.read_task(steps.words("count", ran.folder, ran.remote, ["made"]), {"REPOSE_RUN": "r"})
     place = ran.remote / "kubeflow/runs/r/nodes"
@@ -214,9 +201,8 @@ NO_OBJECT = "The parameter overrides should be a JSON object"
 
 
 @pytest.mark.parametrize(("overrides", "message"), [
-    ("scale: 3", NO_OBJECT), ('{"a":' * 5_000, NO_OBJECT), ('{"scal": 3}', "has no key 'scal'"),
+    ("scale: 3", NO_OBJECT), ('{"scal": 3}', "has no key 'scal'"), ('{"scale": "x"}', "scale should be a number"),
     ('{"labels": ' + "[" * 200 + "]" * 200 + "}", f"{NO_OBJECT} .*100 levels deep"),
-    ('{"scale": "x"}', "The parameter scale should be a number"),
     ('{"../x.yaml:scale": 3}', "of a file outside the project"),
 ])  # fmt: skip
 def test_a_run_with_wrong_params_has_a_record_that_says_so(ran, overrides, message):
