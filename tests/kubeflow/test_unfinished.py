@@ -12,7 +12,6 @@ from dvc.repo import Repo
 
 from processes import until
 from repose.errors import ReposeError
-from repose.kubeflow import unfinished as module
 from repose.kubeflow.unfinished import Unfinished
 from repose.storage.atomic import partial_path
 from repose.storage.remote import Remote
@@ -20,16 +19,12 @@ from repose.storage.remote import Remote
 
 @pytest.fixture
 def remote(tmp_path: Path) -> Remote:
-    return remote_in(tmp_path)
-
-
-def remote_in(folder: Path) -> Remote:
-    (folder / ".dvc").mkdir()
-    (folder / ".dvc" / "config").write_text(
-        f"[core]\nno_scm = true\nremote = store\nsite_cache_dir = {folder / 'site'}\n"
-        f"['remote \"store\"']\nurl = {folder / 'store'}\n"
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").write_text(
+        f"[core]\nno_scm = true\nremote = store\nsite_cache_dir = {tmp_path / 'site'}\n"
+        f"['remote \"store\"']\nurl = {tmp_path / 'store'}\n"
     )
-    return Remote(Repo(str(folder)))
+    return Remote(Repo(str(tmp_path)))
 
 
 @pytest.fixture
@@ -55,50 +50,40 @@ def checkpoint(folder: Path, number: int) -> None:
         partial_path(folder / name).replace(folder / name)
 
 
-@pytest.mark.parametrize(("gone", "place", "name", "call"), [
-    (False, shutil, "copy2", 2),  # between the two files
-    (True, shutil, "copy2", 1), (True, Path, "lstat", 1),
-])  # fmt: skip
-def test_a_copy_of_files_that_change_meanwhile_is_of_one_state(remote, work, monkeypatch, gone, place, name, call):
-    unfinished, calls, original = Unfinished(work, "key", remote), itertools.count(1), getattr(place, name)
+@pytest.mark.parametrize("gone", [False, True])
+def test_a_copy_of_files_that_change_or_go_meanwhile_is_of_one_state(remote, work, monkeypatch, gone):
+    unfinished, calls, copy2 = Unfinished(work, "key", remote), itertools.count(), shutil.copy2
 
-    def train_and_call(*given, **named):
-        if next(calls) == call:
+    def train_and_copy(*given, **named):
+        if next(calls) == 1:  # between the two files
             shutil.rmtree(work / "step-1") if gone else checkpoint(work, 2)
-        return original(*given, **named)
+        return copy2(*given, **named)
 
     checkpoint(work, 1)
     if gone:
         (work / "step-1").mkdir()
         (work / "step-1" / "log").write_text("x")
-    monkeypatch.setattr(place, name, train_and_call)
+    monkeypatch.setattr(shutil, "copy2", train_and_copy)
     assert unfinished.push() is True
     assert kept(remote) == dict.fromkeys(("model", "optimizer"), b"\1" if gone else b"\2")
     assert unfinished.push() is False  # nothing is new
     assert sorted(path.name for path in work.parent.iterdir()) == ["work"]
 
 
-@pytest.mark.parametrize("written", ["log", "model"])
-def test_a_file_that_is_written_to_while_it_is_packed_is_kept_as_it_was_if_small(remote, work, monkeypatch, written):
-    size, add = 2 * 2**20, tarfile.TarFile.add
+def test_a_large_file_that_is_written_to_while_it_is_packed_is_not_kept(remote, work, monkeypatch):
+    add = tarfile.TarFile.add
 
     def write_and_add(*given):
-        with (work / written).open("a") as file:
-            file.write("a line\n")
+        with (work / "model").open("a") as file:
+            file.write("more")
         add(*given)
 
-    (work / "log").write_text("")
-    (work / "model").write_bytes(bytes(size))
     unfinished = Unfinished(work, "key", remote)
-    unfinished._pushed = {}
+    (work / "model").write_bytes(bytes(2 * 2**20))
     monkeypatch.setattr(tarfile.TarFile, "add", write_and_add)
-    if written == "model":
-        with pytest.raises(ReposeError, match="change too often"):
-            unfinished.push()
-        return
-    assert unfinished.push() is True
-    assert kept(remote) == {"log": b"", "model": bytes(size)}
-    assert unfinished.push() is True  # the log is new
+    with pytest.raises(ReposeError, match="the files in work change too often"):
+        unfinished.push()
+    assert remote.names("kubeflow") == []
 
 
 def test_hidden_files_and_folders_are_left_out_and_links_kept(remote, work, tmp_path, monkeypatch):
@@ -133,29 +118,19 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", **headers: 
 
 
 @pytest.mark.parametrize("members", [
-    [member("../out")], [member("..")], [member("/etc/out")], [member("out", tarfile.SYMTYPE, "..")],
-    [member("a/out", tarfile.SYMTYPE, "../../out")], [member("out", tarfile.LNKTYPE, "/etc/hostname")],
-    [member("pipe", tarfile.FIFOTYPE)],
+    None,  # no tar at all
+    [member("../out")], [member("/etc/out")], [member("out", tarfile.SYMTYPE, "..")],
+    [member("out", tarfile.LNKTYPE, "/etc/hostname")], [member("pipe", tarfile.FIFOTYPE)],
+    [member("out", tarfile.SYMTYPE, "here/a/../.."), member("here", tarfile.SYMTYPE, "."), member("a/file")],
     [member("model", major="0", minor="1", size="50000000", map="0,0")],  # sparse: a small tar makes a file of any size
 ])  # fmt: skip
-def test_a_tar_that_leads_out_or_is_of_no_plain_files_writes_nothing(remote, tmp_path, members):
+def test_a_tar_that_is_none_leads_out_or_is_of_no_plain_files_is_not_restored(remote, tmp_path, members):
     write_tar(remote, members)
     folder = tmp_path / "elsewhere" / "work"
     with pytest.raises(ReposeError, match=r"kubeflow/unfinished/key\.tar in .* cannot be restored .*Delete it there"):
         Unfinished(folder, "key", remote).restore()
-    assert [path for path in folder.parent.rglob("*") if path != folder and path != folder / "a"] == []
-
-
-@pytest.mark.parametrize("members", [
-    None,  # no tar at all
-    [member("out", tarfile.SYMTYPE, "here/a/../.."), member("here", tarfile.SYMTYPE, "."), member("a/file")],
-])  # fmt: skip
-def test_a_copy_that_is_damaged_or_has_links_that_lead_out_by_later_ones_is_not_restored(remote, tmp_path, members):
-    write_tar(remote, members)
-    with pytest.raises(
-        ReposeError, match=r"key\.tar in .* cannot be restored .*" + ("out leads out" if members else "")
-    ):
-        Unfinished(tmp_path / "elsewhere" / "work", "key", remote).restore()
+    assert list(folder.parent.iterdir()) == [folder]
+    assert not any(path.is_file() and not path.is_symlink() for path in folder.glob("*"))
 
 
 def write_tar(remote: Remote, members: list[tarfile.TarInfo] | None) -> None:
@@ -188,26 +163,12 @@ def test_nothing_is_restored_or_pushed_where_there_is_nothing(remote, work):
     assert remote.names("kubeflow") == []
 
 
-def test_a_folder_that_never_holds_still(remote, work, monkeypatch):
-    unfinished, number = Unfinished(work, "key", remote), iter(range(10_000))
-
-    def changed(folder: Path) -> dict[str, tuple[int, int, int]]:
-        (work / "model").write_bytes(bytes(next(number)))
-        return {"model": (next(number), 0, 0)}
-
-    monkeypatch.setattr(module, "_state", changed)
-    with pytest.raises(ReposeError, match="the files in work change too often"):
-        unfinished.push()
-    assert remote.names("kubeflow") == []
-
-
-@pytest.mark.parametrize("error", [ReposeError("lost"), RuntimeError("of a cloud")])
-def test_a_push_that_fails_does_not_end_the_stage(remote, work, monkeypatch, capfd, error):
+def test_a_push_that_fails_does_not_end_the_stage(remote, work, monkeypatch, capfd):
     failures: list[None] = []
 
     def fail(*_: object) -> None:
         failures.append(None)
-        raise error
+        raise RuntimeError("of a cloud")
 
     monkeypatch.setenv("REPOSE_PUSH_EVERY", "0.01")
     with monkeypatch.context() as failing, Unfinished(work, "key", remote) as unfinished:
@@ -222,17 +183,7 @@ def test_a_push_that_fails_does_not_end_the_stage(remote, work, monkeypatch, cap
     assert remote.names("kubeflow") == []
 
 
-def test_the_error_of_the_stage_is_the_one_that_is_seen(remote, work, monkeypatch):
-    def fail(*_: object) -> None:
-        raise OSError(28, "No space left")
-
-    monkeypatch.setattr(remote, "upload", fail)
-    with pytest.raises(KeyError, match="the stage's own"), Unfinished(work, "key", remote):  # noqa: PT012
-        (work / "model").write_bytes(b"1")
-        raise KeyError("the stage's own")
-
-
-@pytest.mark.parametrize("text", ["", "often", "0", "-1", "nan", "inf", "1e300"])
+@pytest.mark.parametrize("text", ["often", "0", "nan", "1e300"])
 def test_a_pause_between_copies_that_is_none(remote, work, text, monkeypatch):
     monkeypatch.setenv("REPOSE_PUSH_EVERY", text)
     with pytest.raises(ReposeError, match=r"REPOSE_PUSH_EVERY should be a number of seconds such as 60, not "):
