@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from kubernetes import client
 from kubernetes_server import KubernetesServer, Look, check_job, pod
-from pydantic import ValidationError
 
 from repose.config import build
 from repose.errors import RemoteError, ReposeError
@@ -37,7 +36,7 @@ NAME = name_of("run-1", "train@attend")
 
 def job(needs: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     given = {
-        "name": NAME, "image": "repose@sha256:0", "command": ["python3", "-m", "repose.kubeflow.step"],
+        "name": NAME, "image": "repose@sha256:0", "command": ["python3", "$(HOME) costs $5"],
         "needs": build(Needs, (NEEDS if needs is None else needs) | {"nodes": 2}, "needs"),
     }  # fmt: skip
     return manifest(**given | changes)
@@ -52,9 +51,6 @@ def test_the_published_models_know_every_field_and_no_other():
         assert check_job(made) == made
     made["spec"]["trainer"]["nodes"] = 2
     assert check_job(made) != made
-    made["spec"]["trainer"]["numNodes"] = "2"
-    with pytest.raises(ValidationError, match="numNodes"):
-        check_job(made)
 
 
 def test_each_node_gets_what_the_stage_needs():
@@ -63,6 +59,8 @@ def test_each_node_gets_what_the_stage_needs():
     assert spec["activeDeadlineSeconds"] == 86400
     trainer = spec["trainer"]
     assert (trainer["numNodes"], trainer["numProcPerNode"]) == (2, 4)
+    assert job({})["spec"]["trainer"]["numProcPerNode"] == 1  # without accelerators
+    assert trainer["command"] == ["python3", "$$(HOME) costs $$5"]  # Kubernetes expands nothing
     amounts = {"cpu": "8", "memory": "32Gi", "nvidia.com/gpu": "4"}
     assert trainer["resourcesPerNode"] == {"requests": amounts, "limits": amounts | {"memory": "64Gi"}}
     assert trainer["env"] == [
@@ -100,12 +98,6 @@ def test_no_need_is_forgotten():
     """A new key of Needs has to become a part of the TrainJob; these are what the task itself does."""
     of_the_task = {"nodes", "retries"}
     assert set(NEEDS) == set(Needs.__dataclass_fields__) - of_the_task
-
-
-def test_kubernetes_expands_nothing_in_the_command_and_without_accelerators_a_node_has_one_process():
-    trainer = job({}, command=["python3", "$(HOME) costs $5"])["spec"]["trainer"]
-    assert trainer["command"] == ["python3", "$$(HOME) costs $$5"]
-    assert trainer["numProcPerNode"] == 1
 
 
 def test_names_are_those_of_the_stage_in_the_run():
@@ -179,7 +171,6 @@ EVICTED = pod(1, "Failed", why="Evicted: The node was low on memory")
 
 @pytest.mark.parametrize(("look", "message"), [
     (Look(pods=[EVICTED]), r"node 2 of 2 failed \(Evicted: The node was low on memory\), in pod n1"),
-    (Look(pods=[pod(1, "Failed", why="Evicted")]), r"node 2 of 2 failed \(Evicted\), in pod n1"),
     (Look(["Failed: DeadlineExceeded: too late"]), rf"{NAME} failed: DeadlineExceeded: too late\. The log above"),
 ])  # fmt: skip
 def test_an_evicted_node_or_a_failed_job_ends_the_job(server, launch, look, message):
@@ -200,19 +191,8 @@ def test_a_pod_that_kubernetes_replaced_between_two_looks_ends_the_job_if_no_que
     assert len(server.deleted) == 2
 
 
-def earlier(server: KubernetesServer, lingers: int) -> None:
-    """Have a job of an earlier attempt; with `lingers`, it is being deleted for as many looks."""
-    server.jobs[NAME], server.lingers = job(), lingers or server.lingers
-    if lingers:
-        server.jobs[NAME]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
-
-
-@pytest.mark.parametrize("lingers", [0, 10**9])
-def test_a_stopped_launcher_deletes_the_job(server, launch, monkeypatch, lingers):
-    """Also one that still waits for the end of an earlier job."""
+def test_a_stopped_launcher_deletes_the_job(server, launch, monkeypatch):
     server.looks = [Look(pods=[pod(0)])]
-    if lingers:
-        earlier(server, lingers)
     before = signal.getsignal(signal.SIGTERM)
     monkeypatch.setattr(train_job, "time", SimpleNamespace(sleep=lambda _: signal.raise_signal(signal.SIGTERM)))
     with pytest.raises(ReposeError, match=r"^The step was stopped \(SIGTERM\): the run was cancelled, or the pod"):
@@ -227,8 +207,10 @@ def test_a_stopped_launcher_deletes_the_job(server, launch, monkeypatch, lingers
     ([Look(["Complete"])], 3, ["created, with"], (1, 1)),
 ])  # fmt: skip
 def test_an_earlier_job_is_continued_replaced_or_waited_for(server, launch, looks, lingers, said, made):
-    earlier(server, lingers)
-    server.looks = looks
+    server.jobs[NAME], server.looks = job(), looks
+    if lingers:  # it is being deleted
+        server.jobs[NAME]["metadata"]["deletionTimestamp"] = "2026-01-02T03:04:05Z"
+        server.lingers = lingers
     assert re.search(".*".join(said), launch(), re.DOTALL)
     assert (len(server.created), len(server.deleted)) == made
 
@@ -273,10 +255,10 @@ def test_what_the_cluster_does_not_do_is_told(server, launch):
         launch()
 
 
-@pytest.mark.parametrize(("trouble", "message"), [
-    (None, "API server gave no answer for 0 s"), ((503, "text/plain", b"busy"), "503: busy"),
-    ((502, "text/html", b"<p>d\xe9sol\xe9"), "API server gave no answer for 0 s"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("trouble", "message"),
+    [(None, "API server gave no answer for 0 s"), ((503, "text/plain", b"busy"), "503: busy")],
+)
 def test_a_silent_or_busy_server_is_asked_again(server, launch, trouble, message, monkeypatch):
     monkeypatch.setattr(cluster.time, "sleep", lambda _: None)
     server.troubles = [trouble] * 3
