@@ -140,17 +140,6 @@ def test_a_stage_that_fails_pushes_nothing(flowers, remote):
     assert not (remote / "runs").exists()
 
 
-def test_the_error_of_the_stage_is_seen_if_its_report_cannot_be_written(flowers, remote, monkeypatch, capfd):
-    def fail(*_: object) -> None:
-        raise ReposeError("lost")
-
-    monkeypatch.setattr(step.Remote, "write", fail)
-    (flowers / "count.py").write_text("raise SystemExit(1)")
-    with pytest.raises(ReposeError, match="Stage count failed"):
-        steps.run("count", flowers, remote, ["made"])
-    assert "The run's record will lack this step: lost" in capfd.readouterr().err
-
-
 def test_entries_that_are_missing_in_the_remote(flowers, remote, counted):
     shutil.rmtree(remote / "kubeflow" / "entries")
     with pytest.raises(ReposeError, match=r"has no intact kubeflow/entries/.*Did it use another remote"):

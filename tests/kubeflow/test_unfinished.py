@@ -142,17 +142,6 @@ def write_tar(remote: Remote, members: list[tarfile.TarInfo] | None) -> None:
     remote.write("kubeflow/unfinished/key.tar", b"no tar" if members is None else packed.getvalue())
 
 
-def test_hard_links_are_restored_as_one_file(remote, work, tmp_path):
-    content = bytes(2**20)  # smaller files are copied
-    unfinished, other = Unfinished(work, "key", remote), Unfinished(tmp_path / "elsewhere", "key", remote)
-    (work / "last").write_bytes(content)
-    os.link(work / "last", work / "step-1")
-    assert unfinished.push() is True
-    assert other.restore() is True
-    assert [(other.folder / name).read_bytes() for name in ("last", "step-1")] == [content, content]
-    assert (other.folder / "last").samefile(other.folder / "step-1")  # many links to it take no more space
-
-
 def test_nothing_is_restored_or_pushed_where_there_is_nothing(remote, work):
     unfinished = Unfinished(work / "none", "key", remote)
     assert unfinished.restore() is False
