@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import logging
 import re
 import shutil
 from collections.abc import Callable
@@ -10,17 +9,14 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import foreign
 import pytest
 import steps
 import yaml
-from compiled import edit
 from tampered import EVIL, OID, Run
 
 from repose.errors import ReposeError
 from repose.kubeflow import fetch, nodes, record, step, task, variables, workspace
 from repose.kubeflow.needs import Needs
-from repose.storage import remote as remote_module
 
 
 @pytest.fixture
@@ -62,31 +58,6 @@ def test_entries_that_an_earlier_task_did_not_write(ran, written, name):
     assert not (written / "project" / ".git").exists()
     assert [path.name for path in written.parent.iterdir()] == ["inner"]
     assert steps.left(ran.remote, "judge", "r")["state"] == "failed"
-
-
-def test_a_folder_of_a_dvc_file_that_leaves(flowers, tmp_path):
-    (flowers / "data").mkdir()
-    (flowers / "data" / "a").write_bytes(EVIL)
-    foreign.dvc(flowers, "add", "--quiet", "data")
-    edit(flowers / "dvc.yaml", "deps: [petals.csv, count.py]", "deps: [petals.csv, count.py, data]")
-    ran = Run(flowers, flowers, tmp_path / "store")
-    foreign.dvc(flowers, "remote", "add", "--default", "store", str(ran.remote))
-    foreign.dvc(flowers, "push", "--quiet")
-    (flowers / "petals.csv").unlink()
-    shutil.rmtree(flowers / ".dvc" / "cache")
-    shutil.rmtree(flowers / "data")
-    pointer = yaml.safe_load((flowers / "data.dvc").read_text())
-    pointer["outs"][0]["md5"] = ran.evil_folder("../evil")
-    (flowers / "data.dvc").write_text(yaml.safe_dump(pointer))
-    with pytest.raises(ReposeError, match=r"has the path '../evil', which is not a plain path"):
-        steps.run("count", flowers, ran.remote, ["made"])
-
-
-def test_a_list_that_would_fill_the_memory(ran, monkeypatch):
-    made = put_entries(ran, {"count": ran.entry(md5=ran.add(b"[" + b" " * 5_000 + b"]", ".dir"))})
-    monkeypatch.setattr(remote_module, "_LARGEST", 5_000)
-    with pytest.raises(ReposeError, match=r"has 5,002 bytes, and what is read into memory may have 5,000"):
-        steps.run("judge", ran.image, ran.remote, ["report_html", "score_json"], inputs=[made], run="r")
 
 
 # --- the run-cache
@@ -142,18 +113,6 @@ def test_dvc_s_own_run_cache_in_a_shared_volume_is_not_trusted(ran, monkeypatch,
     tampered(ran, name, cached(cache))
     steps.run("count", ran.image, ran.remote, ["made"], run="r")
     assert steps.left(ran.remote, "count", "r")["entry"] == ran.entry()
-
-
-def test_dvc_s_own_run_cache_in_a_shared_volume_is_used(ran, monkeypatch, caplog):
-    monkeypatch.setenv(variables.CACHE, str(ran.folder.parent / "shared"))
-    logger = logging.getLogger("dvc")  # whatever an earlier command made of it
-    monkeypatch.setattr(logger, "handlers", [caplog.handler])
-    caplog.set_level(logging.INFO, logger="dvc")
-    for run in ("r", "s"):
-        shutil.rmtree(ran.remote / "runs")
-        caplog.clear()
-        steps.run("count", ran.image, ran.remote, ["made"], run=run)
-    assert "is cached - skipping run" in caplog.text
 
 
 def test_a_param_named_size_is_part_of_what_is_looked_up(ran):
