@@ -1,5 +1,7 @@
 """DVC projects as others write them: they compile unchanged, or the message says what to change."""
 
+import shutil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import foreign
@@ -209,7 +211,9 @@ def test_a_kept_output_grows_as_under_dvc_repro(tmp_path):
     foreign.dvc(folder, "repro", "--quiet")
     foreign.dvc(folder, "push", "--quiet")
     (folder / "seed.txt").write_text("2\n")
-    steps.run("grow", folder, remote, ["log"])
+    image = Path(shutil.copytree(folder, tmp_path / "image" / "grow"))
+    shutil.rmtree(image / "log")
+    steps.run("grow", image, remote, ["log"])
     foreign.dvc(folder, "repro", "--quiet")
     assert (folder / "log/all.txt").read_text() == "1\n2\n"
-    assert steps.write_record(folder, remote)["locks"]["dvc.lock"] == (folder / "dvc.lock").read_text()
+    assert steps.write_record(image, remote)["locks"]["dvc.lock"] == (folder / "dvc.lock").read_text()
