@@ -7,13 +7,11 @@ from torch import Tensor
 
 from repose.data.augment import AugmentSettings, draw_matrices, move_images, move_keypoints
 from repose.data.images import to_tensor, to_uint8
-from repose.data.skeleton import JOINT, MIRROR, K, mirrored
+from repose.data.skeleton import JOINT, K
 
 HEIGHT, WIDTH = 72, 56
 NONE = AugmentSettings(flip=0, rotation=0, crop=1, fill="edge")
-ROTATION, CROP = replace(NONE, rotation=25), replace(NONE, crop=0.7)
 ALL = replace(NONE, rotation=25, crop=0.7)
-each_flip = pytest.mark.parametrize("flip", [False, True])
 
 
 def matrices(settings: AugmentSettings, count: int, flip: bool = False, seed: int = 0) -> np.ndarray:
@@ -35,42 +33,25 @@ def centres(images: Tensor) -> np.ndarray:
     return np.stack([(light * axis).sum((1, 2)) / light.sum((1, 2)) for axis in (x, y)], -1)
 
 
-@each_flip
-@pytest.mark.parametrize("settings", [NONE, ROTATION, CROP, ALL], ids=["none", "rotation", "crop", "all"])
-def test_pixels_and_keypoints_move_alike(settings, flip):
+@pytest.mark.parametrize("flip", [False, True])
+def test_pixels_and_keypoints_move_alike(flip):
     count = 24
     places = np.random.default_rng(1).uniform((20, 28), (36, 44), (count, 2))  # near the middle: every crop has them
     keypoints = np.full((count, K, 2), np.nan)
     keypoints[:, JOINT["right_wrist"]] = places
-    changes = matrices(settings, count, flip)
+    changes = matrices(ALL, count, flip)
     images = move_images(dots(places), torch.from_numpy(changes), "edge")
     joint = JOINT["left_wrist" if flip else "right_wrist"]
     moved = move_keypoints(keypoints, changes, flip)
     np.testing.assert_allclose(centres(images), moved[:, joint], atol=0.05)
-    if settings != NONE:
-        assert np.abs(moved[:, joint] - places).max() > 3
+    assert np.abs(moved[:, joint] - places).max() > 3
 
 
-@each_flip
-def test_a_flip_swaps_left_and_right_joints_as_the_skeleton_does(flip):
-    keypoints = np.random.default_rng(0).uniform(0, 50, (4, K, 2)).astype(np.float32)
-    keypoints[0, 5] = np.nan
-    moved = move_keypoints(keypoints, matrices(NONE, 4, flip), flip)
-    assert moved.dtype == np.float32
-    np.testing.assert_allclose(moved, mirrored(keypoints, WIDTH) if flip else keypoints, atol=1e-5)
-    assert np.isnan(moved[0, MIRROR[5] if flip else 5]).all()
-    assert np.isnan(moved).sum() == 2
-
-
-def photos(count: int = 3) -> np.ndarray:
-    return np.random.default_rng(2).integers(0, 256, (count, HEIGHT, WIDTH, 3), np.uint8)
-
-
-@each_flip
 @pytest.mark.parametrize("fill", ["white", "edge"])
-def test_a_flip_only_reorders_pixels_and_no_change_leaves_them(fill, flip):
-    moved = move_images(to_tensor(photos()), torch.from_numpy(matrices(NONE, 3, flip)), fill)
-    np.testing.assert_array_equal(to_uint8(moved), photos()[:, :, ::-1] if flip else photos())
+def test_no_change_leaves_the_pixels_as_they_are(fill):
+    photos = np.random.default_rng(2).integers(0, 256, (3, HEIGHT, WIDTH, 3), np.uint8)
+    moved = move_images(to_tensor(photos), torch.from_numpy(matrices(NONE, 3)), fill)
+    np.testing.assert_array_equal(to_uint8(moved), photos)
 
 
 def test_beyond_the_photo_it_is_white_or_the_nearest_pixel():
@@ -87,27 +68,23 @@ def test_beyond_the_photo_it_is_white_or_the_nearest_pixel():
 
 
 def test_a_rotation_is_about_the_centre_and_either_way_up_to_its_limit():
-    changes = matrices(ROTATION, 2000)
+    changes = matrices(replace(NONE, rotation=25), 500)
     angles = np.rad2deg(np.arctan2(changes[:, 1, 0], changes[:, 0, 0]))
-    assert (angles.min(), angles.max()) == pytest.approx((-25, 25), abs=0.2)
+    assert (angles.min(), angles.max()) == pytest.approx((-25, 25), abs=0.5)
     np.testing.assert_allclose(np.linalg.det(changes[:, :, :2]), 1)
     centre = np.array([(WIDTH - 1) / 2, (HEIGHT - 1) / 2])
-    np.testing.assert_allclose(changes[:, :, :2] @ centre + changes[:, :, 2], np.broadcast_to(centre, (2000, 2)))
+    np.testing.assert_allclose(changes[:, :, :2] @ centre + changes[:, :, 2], np.broadcast_to(centre, (500, 2)))
 
 
-@each_flip
-def test_a_crop_lies_within_the_photo_and_fills_the_frame(flip):
-    changes = matrices(CROP, 2000, flip)
+def test_a_crop_lies_within_the_photo_and_fills_the_frame():
+    changes = matrices(replace(NONE, crop=0.7), 2000)
     kept = 1 / np.sqrt(np.abs(np.linalg.det(changes[:, :, :2])))
     assert (kept.min(), kept.max()) == pytest.approx((0.7, 1.0), abs=0.002)
-    assert (np.linalg.det(changes[:, :, :2]) < 0).all() == flip
     corners = np.array([(-0.5, -0.5), (WIDTH - 0.5, HEIGHT - 0.5)])  # of the frame, px
     inverse = np.linalg.inv(changes[:, :, :2])
     there = np.einsum("nij,nkj->nki", inverse, corners[None] - changes[:, None, :, 2])  # of the crop, in the photo
-    low, high = there.min((0, 1)), there.max((0, 1))
-    np.testing.assert_allclose(low, -0.5, atol=0.1)
-    np.testing.assert_allclose(high, (WIDTH - 0.5, HEIGHT - 0.5), atol=0.1)
+    np.testing.assert_allclose(there.min((0, 1)), -0.5, atol=0.1)
+    np.testing.assert_allclose(there.max((0, 1)), (WIDTH - 0.5, HEIGHT - 0.5), atol=0.1)
     assert (there >= -0.5 - 1e-9).all()
-    assert (there <= np.array([WIDTH - 0.5, HEIGHT - 0.5]) + 1e-9).all()
-    sides = np.abs(there[:, 1] - there[:, 0])
-    np.testing.assert_allclose(sides, kept[:, None] * (WIDTH, HEIGHT))
+    assert (there <= corners[1] + 1e-9).all()
+    np.testing.assert_allclose(there[:, 1] - there[:, 0], kept[:, None] * (WIDTH, HEIGHT))

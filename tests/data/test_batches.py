@@ -56,8 +56,10 @@ def item(name: str) -> str:
 
 
 CASES: list[dict[str, Any]] = [
-    {}, {"targets": "one"}, {"max_sources": 1}, {"max_photos": 2}, {"items_per_step": 5, "steps": 3, "augment": FLIP},
-]  # fmt: skip
+    {},
+    {"targets": "one", "max_sources": 1},
+    {"max_photos": 2, "items_per_step": 5, "steps": 3},
+]
 
 
 @pytest.mark.parametrize("changes", CASES, ids=str)
@@ -87,7 +89,7 @@ def test_every_batch_keeps_the_rules(small, changes):
 
 
 def test_everything_allowed_is_drawn(small):
-    batches = seen(small, steps=1500, targets="one")
+    batches = seen(small, steps=800, targets="one")
     assert {max(map(len, batch.sources)) for batch in batches} == {1, 2, 3, 4}
     assert {target for batch in batches for target in batch.targets} == set(small.names)
     drawn = {tuple(sources) for batch in batches for sources in batch.sources if len(sources) == 2}
@@ -98,21 +100,22 @@ def test_everything_allowed_is_drawn(small):
     assert pairs == {(str(own), name) for own in range(len(SIZES)) for name in small.names if item(name) != str(own)}
 
 
-@pytest.mark.parametrize(("items_per_step", "an_epoch"), [(1, 5), (2, 2), (5, 1)])
+@pytest.mark.parametrize(("items_per_step", "an_epoch"), [(1, 5), (2, 2)])
 def test_every_epoch_visits_the_items_once_in_another_order(small, items_per_step, an_epoch):
-    steps = steps_of(small, items_per_step=items_per_step, steps=10 * an_epoch)
+    steps = steps_of(small, items_per_step=items_per_step, steps=6 * an_epoch)
     assert steps.steps_per_epoch == an_epoch
     orders = set()
-    for epoch in range(10):
+    for epoch in range(6):
         batches = [Seen(small, steps[epoch * an_epoch + within]) for within in range(an_epoch)]
         items = [one for batch in batches for one in dict.fromkeys(map(item, batch.own))]
         assert len(set(items)) == len(items) == an_epoch * items_per_step
         orders.add(tuple(items))
-    assert len(orders) > 5
+    assert len(orders) > 3
 
 
-@pytest.mark.parametrize("changes", [{}, {"targets": "one"}, {"max_photos": 2}, {"augment": ALL}], ids=str)
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize(("processes", "changes"), [
+    (4, {"augment": ALL}), (2, {"targets": "one", "max_photos": 2}),
+])  # fmt: skip
 def test_processes_together_see_the_batch_of_one(small, processes, changes):
     chosen = {"items_per_step": 4, "steps": 12} | changes
     whole = steps_of(small, **chosen)
@@ -140,44 +143,36 @@ def rows(packed: Packed) -> tuple[list[Any], list[Any], list[Any]]:
     return photos[:own], photos[own:], targets
 
 
-def contents(packed: Packed) -> dict[str, bytes | None]:
-    values = {field.name: getattr(packed, field.name) for field in fields(packed)}
-    return {name: None if value is None else np.asarray(value).tobytes() for name, value in values.items()}
+def contents(packed: Packed) -> dict[str, bytes]:
+    return {field.name: np.asarray(getattr(packed, field.name)).tobytes() for field in fields(packed)}
 
 
-@pytest.mark.parametrize("augment", [None, ALL])
-def test_only_seed_and_step_decide(small, augment):
-    one, two = steps_of(small, augment=augment), steps_of(small, augment=augment)
+def test_only_seed_and_step_decide(small):
+    one, two, other = (steps_of(small, augment=ALL, seed=seed) for seed in (0, 0, 1))
     forward = [contents(one[step]) for step in range(8)]
     assert [contents(two[step]) for step in reversed(range(8))] == forward[::-1]
-    other = steps_of(small, augment=augment, seed=1)
     assert all(contents(other[step]) != forward[step] for step in range(8))
     assert len({content["pixels"] for content in forward}) == 8
     loader: DataLoader[Packed] = DataLoader(two, batch_size=None, sampler=range(3, 8), num_workers=2)
     assert [contents(packed) for packed in loader] == forward[3:]
 
 
-@pytest.mark.parametrize("augment", [None, ALL])
-def test_photos_of_other_items_are_only_loaded_if_they_are_needed(small, augment):
-    for step in range(4):
-        whole, packed = (steps_of(small, augment=augment, others=others)[step] for others in (True, False))
-        assert len(packed.pixels) == packed.own == len(whole.pixels) - len(whole.target)
-        expected, batch = (unpack(some, augment=augment, device=torch.device("cpu")) for some in (whole, packed))
-        assert len(batch.other_image) == len(batch.other_pose.posemaps) == 0
-        for name in ("images", "poses.posemaps", "poses.keypoints", "target", "sources", "mask"):
-            of = attrgetter(name)
-            torch.testing.assert_close(of(batch), of(expected), rtol=0, atol=0, equal_nan=True)
+def test_photos_of_other_items_are_only_loaded_if_they_are_needed(small):
+    whole, packed = (steps_of(small, augment=ALL, others=others)[0] for others in (True, False))
+    assert len(packed.pixels) == packed.own == len(whole.pixels) - len(whole.target)
+    expected, batch = unpacked(whole, ALL), unpacked(packed, ALL)
+    assert len(batch.other_image) == len(batch.other_pose.posemaps) == 0
+    for name in ("images", "poses.posemaps", "poses.keypoints", "target", "sources", "mask"):
+        of = attrgetter(name)
+        torch.testing.assert_close(of(batch), of(expected), rtol=0, atol=0, equal_nan=True)
 
 
-def test_training_needs_two_items_and_those_of_a_step(small):
-    def some(items: int) -> Small:
-        return small._replace(items=small.items[small.items["item"].astype(int) < items])
-
-    for items, items_per_step in ((1, 1), (3, 4), (0, 1)):
-        message = rf"needs {items_per_step} item\(s\) per step.* only has {items} training item"
-        with pytest.raises(ReposeError, match=message):
-            steps_of(some(items), items_per_step=items_per_step)
-    assert {item(other) for batch in seen(some(2)) for other in batch.others} == {"0", "1"}
+@pytest.mark.parametrize(("items", "items_per_step"), [(1, 1), (3, 4)])
+def test_training_needs_two_items_and_those_of_a_step(small, items, items_per_step):
+    few = small._replace(items=small.items[small.items["item"].astype(int) < items])
+    message = rf"needs {items_per_step} item\(s\) per step.* only has {items} training item"
+    with pytest.raises(ReposeError, match=message):
+        steps_of(few, items_per_step=items_per_step)
 
 
 def unpacked(packed: Packed, augment: AugmentSettings | None) -> Batch:
@@ -201,14 +196,12 @@ def test_without_augmentation_photos_keypoints_and_maps_are_those_of_the_stages(
     np.testing.assert_array_equal(to_uint8(images), loaded.pixels)
     np.testing.assert_array_equal(keypoints, loaded.keypoints)
     assert torch.equal(maps, colour(torch.from_numpy(loaded.maps)))
-    assert (packed.matrices == np.eye(2, 3)).all()
-    assert images.shape[1:] == maps.shape[1:] == (3, HEIGHT, WIDTH)
     assert (batch.target.dtype, batch.sources.dtype, batch.mask.dtype) == (torch.int64, torch.int64, torch.bool)
 
 
 def test_with_augmentation_the_maps_are_those_of_the_moved_keypoints(small):
     steps, moved = steps_of(small, augment=ALL), 0
-    for step in range(6):
+    for step in range(3):
         packed = steps[step]
         names, (_, keypoints, maps) = Seen(small, packed), joined(unpacked(packed, ALL))
         drawn = draw(packed.keypoints, height=HEIGHT, width=WIDTH, line_width=LINE_WIDTH)
@@ -219,21 +212,16 @@ def test_with_augmentation_the_maps_are_those_of_the_moved_keypoints(small):
     assert moved > 10
 
 
-def test_the_photos_of_an_item_flip_together_and_items_independently(small):
-    among = set()
-    for batch in seen(small, augment=FLIP, steps=100):
+def test_the_photos_of_an_item_flip_together_in_the_share_of_the_settings(small):
+    together = []
+    for batch in seen(small, augment=replace(FLIP, flip=0.3), steps=100):
         by_item: dict[str, set[bool]] = {}
         for name, matrix in zip(batch.own, batch.packed.matrices, strict=False):
             by_item.setdefault(item(name), set()).add(bool(matrix[0, 0] < 0))
         assert all(len(flips) == 1 for flips in by_item.values())
-        among.add(tuple(next(iter(flips)) for flips in by_item.values()))
-    assert among == {(False, False), (False, True), (True, False), (True, True)}
-
-
-def test_the_share_of_flips_is_that_of_the_settings(small):
-    steps = steps_of(small, augment=replace(FLIP, flip=0.3), steps=200, items_per_step=1)
-    flipped = np.array([steps[step].matrices[[0, -1], 0, 0] < 0 for step in range(200)])  # of an item and of an other
-    np.testing.assert_allclose(flipped.mean(0), 0.3, atol=0.12)
+        together.append([next(iter(flips)) for flips in by_item.values()])
+    assert {tuple(flips) for flips in together} == {(False, False), (False, True), (True, False), (True, True)}
+    assert np.mean(together) == pytest.approx(0.3, abs=0.12)
 
 
 def test_a_flipped_photo_is_the_mirror_image(tmp_path):

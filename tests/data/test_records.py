@@ -27,23 +27,20 @@ def test_text_stays_text_and_numbers_are_numbers(tmp_path):
     assert found["offset"].dtype == found["size"].dtype == np.int64
 
 
-def test_only_the_columns_asked_for_are_kept_of_any_number_of_rows(tmp_path, monkeypatch):
+@pytest.mark.parametrize("rows", [0, 3, 7])
+def test_only_the_columns_asked_for_are_kept_of_any_number_of_rows(tmp_path, monkeypatch, rows):
     monkeypatch.setattr(records, "_ROWS_AT_ONCE", 3)
-    for rows in (0, 1, 3, 7):
-        table = pd.DataFrame({"name": [f"0{row}" for row in range(rows)], "view": "front", "size": range(rows)})
-        records.write_table(tmp_path / "t.csv", table, ["name", "view", "size"])
-        read = records.read_table(tmp_path / "t.csv", ["size", "name"])
-        assert list(read.columns) == ["name", "size"]
-        assert read["name"].tolist() == table["name"].tolist()
-        assert read["size"].tolist() == list(range(rows))
-        assert read["size"].dtype == np.int64
+    table = pd.DataFrame({"name": [f"0{row}" for row in range(rows)], "view": "front", "size": range(rows)})
+    records.write_table(tmp_path / "t.csv", table, ["name", "view", "size"])
+    read = records.read_table(tmp_path / "t.csv", ["size", "name"])
+    assert read.to_dict("list") == table[["name", "size"]].to_dict("list")
+    assert read["size"].dtype == np.int64
 
 
 def test_shares_are_numbers_from_0_to_1_and_missing_where_empty():
     found = records.shares(pd.DataFrame({"occlusion": ["0.25", "", "1", "0"]}), "occlusion", Path("pairs.csv"))
-    assert found.dtype == np.float64
     np.testing.assert_array_equal(found, [0.25, np.nan, 1, 0])
-    for value, message in (("1.01", "should be from 0 to 1"), ("-1", "should be"), ("some", "could not convert")):
+    for value, message in (("1.01", "should be from 0 to 1"), ("some", "could not convert")):
         with pytest.raises(ReposeError, match=rf"pairs\.csv is damaged \(.*{message}.*\)\. Restore it"):
             records.shares(pd.DataFrame({"occlusion": [value]}), "occlusion", Path("pairs.csv"))
 
@@ -57,7 +54,7 @@ def poses(photos: int) -> tuple[list[str], np.ndarray, np.ndarray]:
     return [f"{number:04d}" for number in range(photos)], keypoints, confidence
 
 
-@pytest.mark.parametrize("parts", [[9], [2, 7], [0, 9], [0]])
+@pytest.mark.parametrize("parts", [[9], [0, 2, 7]])
 def test_keypoints_come_back(tmp_path, parts):
     names, keypoints, confidence = poses(sum(parts))
     first = 0
@@ -76,9 +73,7 @@ def test_missing_joints_are_empty_and_have_no_confidence(tmp_path):
     keypoints[0, 0] = np.nan
     records.write_keypoints(tmp_path / "keypoints.csv", ["NA"], keypoints, np.full((1, K), 0.25))
     assert (tmp_path / "keypoints.csv").read_text() == f"{HEADER}\nNA,,,0{',2.5,2.5,0.25' * (K - 1)}\n"
-    names, found, _ = records.read_keypoints(tmp_path / "keypoints.csv")
-    assert names == ["NA"]
-    assert np.isnan(found[0, 0]).all()
+    assert records.read_keypoints(tmp_path / "keypoints.csv")[0] == ["NA"]
 
 
 READERS = {
@@ -94,9 +89,6 @@ READERS = {
     ("pairs.csv", "from,to\n\na,b,c\n", r"{} is damaged \(its first row has more values than its header\)"),
     ("pairs.csv", "from,to,from\na,b,c\n", r"{} is damaged \(its header should have 1 to 500 different names\)"),
     ("pairs.csv", "from,to" + "," * 130_000 + "\n", r"{} is damaged \(its header"),  # quadratic in pandas
-    ("pairs.csv", '"\n' + 'a",' * 30_000 + "\n", r"{} is damaged \(its header"),
-    ("pairs.csv", "a" * 200_000, r"{} is damaged \(field larger than"),
-    ("pairs.csv", "from,to\na,b,c,d\ne,f,g,h,i\n", "{} is damaged"),
     ("pairs.csv", b"from,to\n\xff,b\n", r"{} is damaged \(.*utf-8"),
     ("sizes.csv", "from,to,size\na,b,\n", r"{} is damaged \(invalid literal for int"),
     ("pairs.csv", "from,too\na,b\n", r"{} lacks the column\(s\) to; it has from, too\."),
@@ -111,27 +103,18 @@ def test_files_that_cannot_be_read_are_named(tmp_path, file, content, message):
         READERS[file](tmp_path / file)
 
 
-@pytest.mark.parametrize("file", READERS)
-def test_a_file_where_a_folder_should_be_is_named(tmp_path, file):
-    (tmp_path / "images").write_text("")
-    with pytest.raises(ReposeError, match=rf"/images/{file} cannot be read: Not a directory\. Check the path"):
-        READERS[file](tmp_path / "images" / file)
-
-
-@pytest.mark.parametrize("sizes", [{"0": 3}, {"0": 0, "1": 2}, {"2": 1, "10": 4, "11": 1}])
-def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path, sizes):
-    expected = []
-    for part, size in sizes.items():
-        names = [f"{part}-{number}" for number in range(size)]
-        table = pd.DataFrame({"name": names, "shard": "00000.tar", "offset": 0, "size": 1, "sha256": ""})
-        records.write_table(tmp_path / part / "files.csv", table, records.FILES)
-        expected.append(table.assign(shard=f"{part}/00000.tar"))
+def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path):
+    for part, size in (("2", 1), ("10", 4), ("11", 0)):
+        table = pd.DataFrame({"name": [f"{part}-{row}" for row in range(size)], "shard": "00000.tar", "offset": 0})
+        records.write_table(tmp_path / part / "files.csv", table, list(table))
     for other in (".2.partial", "other", "-1"):
         (tmp_path / other).mkdir()
     (tmp_path / "3").write_text("a file")
-    assert records.part_names(tmp_path) == tuple(sizes)  # as numbers: 2 before 10
-    found = records.read_parts(tmp_path, records.part_names(tmp_path), "files.csv", records.FILES)
-    assert found.to_dict("list") == pd.concat(expected).to_dict("list")
+    parts = records.part_names(tmp_path)
+    assert parts == ("2", "10", "11")  # as numbers
+    found = records.read_parts(tmp_path, parts, "files.csv", ["name", "shard", "offset"])
+    assert found["name"].tolist() == ["2-0", "10-0", "10-1", "10-2", "10-3"]
+    assert found["shard"].tolist() == ["2/00000.tar", *["10/00000.tar"] * 4]
     assert found["offset"].dtype == np.int64
     with pytest.raises(ReposeError, match=r"There are no photos in .* \(its parts are .*0 and so on\).*`dvc repro v"):
         records.part_names(tmp_path / "other")
@@ -140,7 +123,6 @@ def test_tables_of_parts_are_read_as_one_with_their_shards(tmp_path, sizes):
 def test_json_is_written_for_people_to_read(tmp_path):
     records.write_json(tmp_path / "a.json", {"b": [1, None], "a": "ä"})
     assert (tmp_path / "a.json").read_text("utf-8") == '{\n  "b": [\n    1,\n    null\n  ],\n  "a": "ä"\n}\n'
-    assert records.read_json(tmp_path / "a.json") == {"b": [1, None], "a": "ä"}
 
 
 FORMULAS = ["=HYPERLINK(1)", "+1+cmd", "-2+3", "@SUM(1)", "\tx", "'=1", "''-a", "-a.jpg"]
@@ -155,9 +137,8 @@ def test_no_cell_is_a_formula_and_names_come_back(tmp_path):
     assert [name for name, _ in cells] == [*(f"'{name}" for name in FORMULAS), *KEPT]
     assert [row for _, row in cells][:2] == ["-1", "0"]  # numbers stay numbers
     assert list(records.read_table(path, records.ORDER)["name"]) == names
-    joints = np.full((len(FORMULAS), 18, 2), -1.5, np.float32)
-    records.write_keypoints(path, FORMULAS, joints, joints[..., 0])
+    names = [*FORMULAS, ""]
+    joints = np.full((len(names), 18, 2), -1.5, np.float32)
+    records.write_keypoints(path, names, joints, joints[..., 0])
     assert not re.search(r"^\"?[=+@\t-]", path.read_text(), re.MULTILINE)
-    assert records.read_keypoints(path)[0] == FORMULAS
-    records.write_keypoints(path, ["", "1"], joints[:2], joints[:2, :, 0])
-    assert records.read_keypoints(path)[0] == ["", "1"]
+    assert records.read_keypoints(path)[0] == names
