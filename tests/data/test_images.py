@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageCms
+from PIL import Image
 
 from repose.data.images import decode, decode_indices, encode_jpeg, encode_png, to_tensor, to_uint8
 from repose.data.inspection import inspect
@@ -14,6 +14,12 @@ from repose.data.posemaps import PALETTE
 
 def photo(*leading: int, height: int = 12, width: int = 20) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (*leading, height, width, 3), np.uint8)
+
+
+def saved(image: Image.Image, form: str = "PNG", **how: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **how)
+    return file.getvalue()
 
 
 def test_all_256_levels_come_back_and_span_the_range_evenly():
@@ -27,22 +33,18 @@ def test_all_256_levels_come_back_and_span_the_range_evenly():
     torch.testing.assert_close(red.diff(), torch.full((255,), 1 / 127.5), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_number_types_are_rounded_as_float32_and_clipped(dtype):
-    values = torch.linspace(-1.1, 1.1, 999).to(dtype).expand(3, 1, -1)
+def test_other_number_types_are_rounded_as_float32_and_clipped():
+    values = torch.linspace(-1.1, 1.1, 999).to(torch.bfloat16).expand(3, 1, -1)
     expected = np.clip(np.rint((values.float().numpy() + 1) * np.float32(127.5)), 0, 255)
     np.testing.assert_array_equal(to_uint8(values)[0, :, 0], expected[0, 0])
 
 
-@pytest.mark.parametrize("leading", [(), (2,), (2, 5)])
-def test_channels_come_first_in_tensors_of_any_layout(leading):
-    pixels = photo(*leading)[..., ::-1, :]  # torch cannot wrap negative strides
+def test_channels_come_first_in_tensors_of_any_layout():
+    pixels = photo(2, 5)[..., ::-1, :]  # torch cannot wrap negative strides
     images = to_tensor(pixels)
-    assert images.shape == (*leading, 3, 12, 20)
+    assert images.shape == (2, 5, 3, 12, 20)
     np.testing.assert_allclose(images[..., 1, 2, 3], pixels[..., 2, 3, 1] / 127.5 - 1, atol=1e-6)
-    back = to_uint8(images.requires_grad_())
-    assert back.flags.c_contiguous
-    np.testing.assert_array_equal(back, pixels)
+    np.testing.assert_array_equal(to_uint8(images.requires_grad_()), pixels)
 
 
 def test_png_is_lossless_deterministic_and_keeps_a_palette():
@@ -52,7 +54,6 @@ def test_png_is_lossless_deterministic_and_keeps_a_palette():
     assert encode_png(photo()) == encoded
     indices = np.random.default_rng(0).integers(0, len(PALETTE), (9, 7), np.uint8)
     encoded = encode_png(indices, PALETTE)
-    assert decode_indices(encoded).dtype == np.uint8
     np.testing.assert_array_equal(decode_indices(encoded), indices)
     np.testing.assert_array_equal(decode(encoded), PALETTE[indices])
 
@@ -63,8 +64,6 @@ def test_jpeg_is_near_the_photo_deterministic_and_smaller_at_less_quality():
     assert np.abs(decode(encoded).astype(int) - smooth).mean() < 4
     assert encode_jpeg(smooth) == encoded
     assert len(encode_jpeg(smooth, quality=30)) < len(encoded)
-    with Image.open(io.BytesIO(encoded)) as image:
-        assert [layer[1:3] for layer in image.layer] == [(2, 2), (1, 1), (1, 1)]  # 4:2:0
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
@@ -76,41 +75,26 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
     }.get(orientation, pixels)  # fmt: skip
 
 
-@pytest.mark.parametrize("orientation", [*range(1, 9), 99])
-@pytest.mark.parametrize("format_", ["JPEG", "MPO", "PNG", "TIFF"])
+@pytest.mark.parametrize(("format_", "orientation"), [
+    *(("JPEG", orientation) for orientation in (*range(1, 9), 99)), ("MPO", 6), ("PNG", 6), ("TIFF", 6),
+])  # fmt: skip
 def test_photos_and_inspected_sizes_are_upright_by_the_exif(format_, orientation):
-    pixels = np.zeros((24, 40, 3), np.uint8)
+    pixels, exif = np.zeros((24, 40, 3), np.uint8), Image.Exif()
     pixels[:8], pixels[:, :16] = (200, 50, 50), (50, 50, 200)
-    exif, file = Image.Exif(), io.BytesIO()
     exif[0x0112] = orientation
-    how: dict[str, Any] = {"TIFF": {}, "MPO": {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}}
-    Image.fromarray(pixels).save(file, format_, exif=exif, **how.get(format_, {"lossless": True, "quality": 95}))
-    expected, found = turned(pixels, orientation), decode(file.getvalue())
+    how: dict[str, Any] = {"MPO": {"save_all": True, "append_images": [Image.new("RGB", (8, 8))]}}
+    content = saved(Image.fromarray(pixels), format_, exif=exif, **how.get(format_, {}))
+    expected, found = turned(pixels, orientation), decode(content)
     assert found.shape == expected.shape
     assert np.abs(found.astype(int) - expected).mean() < 8
-    inspection = inspect(file.getvalue(), 10**6)
+    inspection = inspect(content, 10**6)
     assert (inspection.height, inspection.width) == expected.shape[:2]
     assert inspection.format == format_.replace("MPO", "JPEG")
 
 
-@pytest.mark.parametrize(
-    "exif",
-    [b"Exif\0\0no tags at all", b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\xff\xff\xff\xff\0\6"],
-    ids=["none", "long"],
-)
-def test_damaged_exif_leaves_a_photo_as_it_is_stored(exif):
-    file = io.BytesIO()
-    Image.fromarray(photo()).save(file, "JPEG", exif=exif)
-    assert decode(file.getvalue()).shape == photo().shape
-    assert inspect(file.getvalue(), 10**6).decodes
-
-
-def test_a_jpeg_with_a_truncated_second_picture_is_read():
-    file, second = io.BytesIO(), Image.fromarray(photo(height=90, width=90))
-    Image.fromarray(photo(height=64, width=48)).save(file, "MPO", save_all=True, append_images=[second])
-    content = file.getvalue()[:-2000]
-    assert inspect(content, 10**6)[:3] == (True, "", "JPEG")
-    assert decode(content).shape == (64, 48, 3)
+def test_damaged_exif_leaves_a_photo_as_it_is_stored():
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x02\xff\xff\xff\xff\0\6"
+    assert decode(saved(Image.fromarray(photo()), "JPEG", exif=exif)).shape == photo().shape
 
 
 def profile_of(primaries: tuple[tuple[float, float], ...], gamma: float, text: bytes = b"made up") -> bytes:
@@ -144,9 +128,8 @@ ADOBE_RGB = (0.6484, 0.3309), (0.2302, 0.7016), (0.1559, 0.0660)  # at D50
 @pytest.mark.parametrize(("format_", "mode"), [("PNG", "RGB"), ("PNG", "RGBA"), ("PNG", "P"), ("TIFF", "RGB")])
 def test_colours_are_converted_to_srgb_by_the_profile(format_, mode):
     def read(colour: tuple[int, int, int], profile: bytes | None) -> np.ndarray:
-        file, pixels = io.BytesIO(), Image.new("RGB", (8, 8), colour).convert(mode, palette=Image.Palette.ADAPTIVE)
-        pixels.save(file, format_, icc_profile=profile)
-        return decode(file.getvalue())[4, 4].astype(int)
+        pixels = Image.new("RGB", (8, 8), colour).convert(mode, palette=Image.Palette.ADAPTIVE)
+        return decode(saved(pixels, format_, icc_profile=profile))[4, 4].astype(int)
 
     profile = profile_of(ADOBE_RGB, 2.2)
     assert read((128, 128, 128), profile) == pytest.approx([128] * 3, abs=2)  # gray stays gray
@@ -155,13 +138,10 @@ def test_colours_are_converted_to_srgb_by_the_profile(format_, mode):
     assert read((171, 35, 44), None).tolist() == read((171, 35, 44), b"damaged" * 30).tolist() == [171, 35, 44]
 
 
-@pytest.mark.parametrize("pixels", [
-    Image.new("L", (8, 8), 128), Image.new("LA", (8, 8), (128, 255)), Image.fromarray(np.full((8, 8), 128 * 257, np.uint16)),
-])  # fmt: skip
-def test_gray_is_converted_to_srgb_by_the_profile(pixels):
-    file = io.BytesIO()
-    pixels.save(file, "PNG", icc_profile=profile_of(ADOBE_RGB, 1.8).replace(b"RGB ", b"GRAY"))
-    assert decode(file.getvalue())[4, 4] == pytest.approx([146] * 3, abs=1)  # sRGB's level of 0.5 ** 1.8
+def test_gray_is_converted_to_srgb_by_the_profile():
+    profile = profile_of(ADOBE_RGB, 1.8).replace(b"RGB ", b"GRAY")
+    content = saved(Image.fromarray(np.full((8, 8), 128 * 257, np.uint16)), icc_profile=profile)
+    assert decode(content)[4, 4] == pytest.approx([146] * 3, abs=1)  # sRGB's level of 0.5 ** 1.8
 
 
 SRGB = (0.6485, 0.3309), (0.3212, 0.5979), (0.1559, 0.0660)  # at D50
@@ -169,21 +149,5 @@ SRGB = (0.6485, 0.3309), (0.3212, 0.5979), (0.1559, 0.0660)  # at D50
 
 @pytest.mark.parametrize(("gamma", "level"), [(1.0, 188), (2.2, 128)])
 def test_a_profile_that_is_called_srgb_may_be_linear(gamma, level):
-    file = io.BytesIO()
-    Image.new("RGB", (8, 8), (128,) * 3).save(file, "PNG", icc_profile=profile_of(SRGB, gamma, b"built-in Linear sRGB"))
-    assert decode(file.getvalue())[4, 4].tolist() == [level] * 3
-
-
-def test_a_profile_that_is_called_srgb_is_looked_at_once(monkeypatch):
-    file, looks = io.BytesIO(), list[Any]()
-    Image.new("RGB", (8, 8), (1, 2, 3)).save(file, "PNG", icc_profile=profile_of(SRGB, 2.2, b"sRGB of many photos"))
-    convert = ImageCms.profileToProfile
-    monkeypatch.setattr(ImageCms, "profileToProfile", lambda *given, **how: looks.append(0) or convert(*given, **how))
-    assert [decode(file.getvalue())[4, 4].tolist() for _ in range(3)] == [[1, 2, 3]] * 3
-    assert len(looks) == 1
-
-
-def test_a_transparent_color_is_white_also_beside_a_profile():
-    file, pixels = io.BytesIO(), Image.new("RGB", (8, 8), (171, 35, 44))
-    pixels.save(file, "PNG", icc_profile=profile_of(ADOBE_RGB, 2.2), transparency=(171, 35, 44))
-    assert decode(file.getvalue())[4, 4].tolist() == [255, 255, 255]
+    content = saved(Image.new("RGB", (8, 8), (128,) * 3), icc_profile=profile_of(SRGB, gamma, b"built-in Linear sRGB"))
+    assert decode(content)[4, 4].tolist() == [level] * 3

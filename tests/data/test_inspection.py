@@ -1,6 +1,7 @@
 import hashlib
 import io
 import random
+import re
 import struct
 import warnings
 import zlib
@@ -11,7 +12,7 @@ import pytest
 from PIL import Image
 
 from memory import mebibytes
-from repose.data.images import FORMATS, decode, pillow_unlimited
+from repose.data.images import FORMATS, decode
 from repose.data.inspection import inspect, inspect_all
 from repose.errors import DataError
 
@@ -36,27 +37,17 @@ def png_header(side: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b""))
 
 
-@pytest.mark.parametrize("share", [0.1, 0.99])
 @pytest.mark.parametrize("format_", ["JPEG", "PNG"])
-def test_a_truncated_file_does_not_decode(format_, share):
-    content = encoded(PIXELS, format_)
-    found = inspect(content[: int(share * len(content))], MILLION)
+def test_a_truncated_file_does_not_decode(format_):
+    found = inspect(encoded(PIXELS, format_)[:-40], MILLION)
     assert found.decodes is False
-    assert found.error
-    if share == 0.99:
-        assert "truncated" in found.error
-        assert (found.format, found.mode, found.width, found.height) == (format_, "RGB", 32, 48)
+    assert "truncated" in found.error
+    assert (found.format, found.mode, found.width, found.height) == (format_, "RGB", 32, 48)
 
 
-@pytest.mark.parametrize(("content", "error"), [
-    (b"", "0 bytes"),
-    (b"<html>404</html>", "not an image"),
-    (b"%!PS-Adobe-3.0 EPSF-3.0\n", "not an image"),
-    (b"MMXXVI", "not an image"),
-])  # fmt: skip
+@pytest.mark.parametrize(("content", "error"), [(b"", "0 bytes"), (b"<html>404</html>", "not an image")])
 def test_no_image_at_all(content, error):
-    found = inspect(content, MILLION)
-    assert found[:7] == (False, error, "", "", 0, 0, len(content))
+    assert inspect(content, MILLION)[:7] == (False, error, "", "", 0, 0, len(content))
 
 
 @pytest.mark.parametrize(("image", "format_", "mode"), [
@@ -112,32 +103,33 @@ def bmp_of_runs(width: int, height: int) -> bytes:
 SIDE = 21_392  # a multiple of 16; its square has 436 MiB
 LONG, SLONG8 = 4, 17  # Pillow ignores tags of the type SLONG8, but libtiff reads them
 BOMBS = {
-    "tile": (lambda: tiff(SIDE, LONG), "a TIFF with tiles of more than 4,194,304 px"),
-    "hidden tile": (lambda: tiff(SIDE, SLONG8), "a TIFF whose tiles have no size"),
-    "runs": (lambda: bmp_of_runs(3000, 1000), "a BMP with run-length encoding"),
-    "BigTIFF": (lambda: tiff(16, LONG, b"II+\0"), "a BigTIFF"),
-    "scans": (lambda: jpeg_of(b"", 100, b"\xff\xda"), "a JPEG with more than 100 scans or 100 parts of EXIF"),
-    "EXIF": (
-        lambda: jpeg_of(b"\xff\xe1\0\x09Exif\0\0x", 101, b"\xff\xdb"),
-        "a JPEG with more than 100 scans or 100 parts",
-    ),
+    "a TIFF with tiles of more than 4,194,304 px": lambda: tiff(SIDE, LONG),
+    "a TIFF whose tiles have no size": lambda: tiff(SIDE, SLONG8),
+    "a BMP with run-length encoding": lambda: bmp_of_runs(3000, 1000),
+    "a BigTIFF": lambda: tiff(16, LONG, b"II+\0"),
+    "a JPEG with more than 100 scans": lambda: jpeg_of(b"", 100, b"\xff\xda"),
+    "a JPEG with .* 100 parts of EXIF": lambda: jpeg_of(b"\xff\xe1\0\x09Exif\0\0x", 101, b"\xff\xdb"),
 }
 
 
-@pytest.mark.parametrize("name", BOMBS)
-def test_a_photo_that_costs_more_than_its_pixels_is_not_decoded(name, tmp_path):
-    make, error = BOMBS[name]
-    file = tmp_path / "photo"
-    file.write_bytes(make())
-    found = inspect(file.read_bytes(), 10 * MILLION)
+@pytest.mark.parametrize("error", BOMBS)
+def test_a_photo_that_costs_more_than_its_pixels_is_not_decoded(error):
+    content = BOMBS[error]()
+    found = inspect(content, 10 * MILLION)
     assert found.decodes is False
-    assert found.error.startswith(error)
+    assert re.match(error, found.error)
     with pytest.raises(DataError, match=error):
-        decode(file.read_bytes())
+        decode(content)
+
+
+def test_a_photo_that_costs_more_than_its_pixels_takes_no_memory(tmp_path):
+    for number, make in enumerate(BOMBS.values()):
+        (tmp_path / str(number)).write_bytes(make())
     setup = (
-        "from pathlib import Path; from repose.data.inspection import inspect; content = Path(sys.argv[1]).read_bytes()"
+        "from pathlib import Path; from repose.data.inspection import inspect; "
+        "files = [path.read_bytes() for path in Path(sys.argv[1]).iterdir()]"
     )
-    assert mebibytes(setup, "inspect(content, 10**7)", str(file)) < 40
+    assert mebibytes(setup, "[inspect(content, 10**7) for content in files]", str(tmp_path)) < 40
 
 
 def test_tiles_and_scans_within_the_limits_are_decoded():
@@ -150,7 +142,7 @@ def test_tiles_and_scans_within_the_limits_are_decoded():
 def test_every_damaged_file_gets_a_verdict(format_):
     generator, content = random.Random(0), encoded(PIXELS, format_)
     verdicts = set()
-    for _ in range(60):
+    for _ in range(20):
         damaged = bytearray(content)
         for _ in range(generator.randrange(1, 12)):
             damaged[generator.randrange(len(damaged))] = generator.randrange(256)
@@ -165,7 +157,7 @@ def test_every_damaged_file_gets_a_verdict(format_):
 
 
 def test_threads_give_what_one_thread_gives_and_errors_of_the_files_reach_the_caller():
-    pixels = np.random.default_rng(1).integers(0, 256, (300, 8, 8, 3), dtype=np.uint8)
+    pixels = np.random.default_rng(1).integers(0, 256, (150, 8, 8, 3), dtype=np.uint8)
     files = {f"{row:04d}.jpg": encoded(pixels[row]) for row in range(len(pixels))}
     files["0007.jpg"], files["0130.jpg"] = files["0007.jpg"][:-60], b""
     paths = sorted(files, reverse=True)
@@ -175,15 +167,3 @@ def test_threads_give_what_one_thread_gives_and_errors_of_the_files_reach_the_ca
     assert list(inspect_all(paths, files, max_pixels=MILLION, workers=3)) == alone
     with pytest.raises(KeyError, match="gone"):
         list(inspect_all([*paths, "gone"], files, max_pixels=MILLION, workers=3))
-
-
-def test_threads_leave_pillows_limit_and_the_warnings_of_the_process_as_they_were():
-    limit, filters, second = Image.MAX_IMAGE_PIXELS, list(warnings.filters), pillow_unlimited()
-    with pillow_unlimited():
-        second.__enter__()
-        with pytest.raises(UserWarning, match="of another thread"):
-            warnings.warn("of another thread", stacklevel=1)
-    assert Image.MAX_IMAGE_PIXELS is None  # the second is still in
-    second.__exit__(None, None, None)
-    assert limit == Image.MAX_IMAGE_PIXELS
-    assert filters == warnings.filters

@@ -25,7 +25,6 @@ def saved(path: Path, image: Image.Image, form: str = "PNG", **how: object) -> P
 )
 def test_a_photo_is_read_as_it_is_whatever_its_name(tmp_path, form, tolerance):
     found = read_photo(saved(tmp_path / "named.jpg", Image.fromarray(PIXELS), form))
-    assert found.shape == PIXELS.shape
     assert abs(found.astype(int) - PIXELS).mean() <= tolerance
 
 
@@ -41,12 +40,9 @@ def test_transparent_pixels_become_white(tmp_path):
     np.testing.assert_array_equal(found[0, :2], [(255, 255, 255), (40, 50, 60)])
 
 
-def test_grey_bilevel_and_cmyk_become_rgb(tmp_path):
-    grey = PIXELS[..., 0]
-    found = read_photo(saved(tmp_path / "l.png", Image.fromarray(grey)))
-    np.testing.assert_array_equal(found, np.dstack([grey] * 3))
-    found = read_photo(saved(tmp_path / "1.png", Image.fromarray(grey > 100)))
-    np.testing.assert_array_equal(found[..., 1], np.where(grey > 100, 255, 0))
+def test_grey_and_cmyk_become_rgb(tmp_path):
+    found = read_photo(saved(tmp_path / "l.png", Image.fromarray(PIXELS[..., 0])))
+    np.testing.assert_array_equal(found, np.dstack([PIXELS[..., 0]] * 3))
     inks = Image.new("CMYK", (20, 20), (0, 255, 255, 0))  # magenta and yellow: red
     found = read_photo(saved(tmp_path / "x.jpg", inks, "JPEG", quality=95))
     assert (abs(found.astype(int) - (255, 0, 0)) < 6).all()
@@ -57,10 +53,9 @@ def test_16_bits_are_scaled_and_values_of_unknown_range_rejected(tmp_path):
     for form in ("PNG", "TIFF"):
         found = read_photo(saved(tmp_path / "x", Image.fromarray(levels.copy()), form))
         np.testing.assert_array_equal(found[0, ::5], [(0, 0, 0), (1, 1, 1), (128, 128, 128), (255, 255, 255)])
-    for kind in (np.int32, np.float32):
-        path = saved(tmp_path / "x.tif", Image.fromarray(PIXELS[..., 0].astype(kind)), "TIFF")
-        with pytest.raises(ReposeError, match=r"x\.tif: The photo's values have an unknown range.*8 or 16 bits"):
-            read_photo(path)
+    path = saved(tmp_path / "x.tif", Image.fromarray(PIXELS[..., 0].astype(np.float32)), "TIFF")
+    with pytest.raises(ReposeError, match=r"x\.tif: The photo's values have an unknown range.*8 or 16 bits"):
+        read_photo(path)
 
 
 def test_a_missing_file_or_a_folder_is_named(tmp_path):
@@ -88,20 +83,18 @@ def test_bad_files_are_rejected(tmp_path, content, message):
         read_photo(tmp_path / "x.jpg")
 
 
-def test_a_pillow_image_whose_file_was_closed_or_is_damaged_is_an_error(tmp_path):
+def test_a_pillow_image_whose_file_was_closed_is_an_error(tmp_path):
     with Image.open(saved(tmp_path / "x.png", Image.fromarray(PIXELS))) as closed:
         pass
-    for image in (closed, Image.open(io.BytesIO(jpeg()[:1500]))):
-        with pytest.raises(ReposeError, match=r"it cannot be read: .*Its file should be whole, and open until"):
-            as_pixels(image, "it")
+    with pytest.raises(ReposeError, match=r"it cannot be read: .*Its file should be whole, and open until"):
+        as_pixels(closed, "it")
 
 
 def test_the_size_of_a_photo_has_limits(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)  # of 480: as with 90 megapixels and Pillow's own limit
     np.testing.assert_array_equal(read_photo(saved(tmp_path / "x.png", Image.fromarray(PIXELS))), PIXELS)
-    with pytest.raises(ReposeError, match=rf"has 1x1 px .* at least {MIN_SIDE} px per side"):
-        read_photo(saved(tmp_path / "x.png", Image.new("RGB", (1, 1))))
-    assert read_photo(saved(tmp_path / "y.png", Image.new("RGB", (MIN_SIDE,) * 2))).shape == (16, 16, 3)
+    with pytest.raises(ReposeError, match=rf"has 15x15 px .* at least {MIN_SIDE} px per side"):
+        read_photo(saved(tmp_path / "x.png", Image.new("RGB", (15, 15))))
     large = saved(tmp_path / "z.png", Image.new("1", (10_001, 10_000)))
     with pytest.raises(ReposeError, match=rf"z\.png has 10001x10000 px .* more than {MAX_MEGAPIXELS} megapixels"):
         read_photo(large)
@@ -116,15 +109,8 @@ def standing(left: float, top: float, height: float) -> np.ndarray:
     return (STANDING - STANDING.min(0)) * height / tall + (left, top)
 
 
-def test_photos_of_the_trained_size_are_cropped_like_those():
-    placed = fit(Frame(20, 12, (4, 0, 16, 20)), (20, 24), (20, 24), NOBODY)
-    np.testing.assert_array_equal(placed.image(PIXELS), PIXELS[:, 4:16])
-    np.testing.assert_array_equal(placed.keypoints(np.array([[4.0, 3.0], [np.nan] * 2])), [[0, 3], [np.nan] * 2])
-
-
-@pytest.mark.parametrize("trained", [None, (256, 256)])
-def test_photos_without_joints_are_fitted_in_whole_and_their_edges_repeated(trained):
-    placed = fit(Frame(20, 12, (4, 0, 16, 20)), (20, 24), trained, NOBODY)  # half as large, 10 x 12, in the middle
+def test_photos_without_joints_are_fitted_in_whole_and_their_edges_repeated():
+    placed = fit(Frame(20, 12, (4, 0, 16, 20)), (20, 24), None, NOBODY)  # half as large, 10 x 12, in the middle
     image = placed.image(PIXELS)
     assert image.shape == (20, 12, 3)
     assert (image[:5] == image[5]).all()
@@ -139,7 +125,6 @@ SHOP = Frame(256, 176, (40, 0, 216, 256))
 
 @pytest.mark.parametrize(("size", "person", "height", "top"), [
     ((1024, 1024), (600, 110, 800), 0.78, 0.11),  # as in a studio: the whole height
-    ((4000, 3000), (1000, 500, 3000), 0.75, 0.125),
     ((1920, 1080), (300, 200, 1500), 0.78, 0.1),  # narrow: the sides are repeated
     ((1200, 1600), (1100, 700, 300), 0.6, 0.13),  # small, with space around
     ((1200, 1600), (40, 700, 400), 0.7, 0.13),  # small, at the edge, near the bottom
@@ -162,19 +147,21 @@ def test_photos_of_other_sizes_are_cropped_around_the_person(size, person, heigh
     np.testing.assert_allclose(seen, found[JOINT["right_ankle"]], atol=0.6)
 
 
-def test_a_person_who_spreads_the_arms_is_shown_whole_and_a_head_is_not_enlarged():
+def test_a_person_who_spreads_the_arms_is_shown_whole():
     wide = standing(100, 120, 400)
     wide[JOINT["right_wrist"]], wide[JOINT["left_wrist"]] = (60, 200), (540, 200)
     x = fit(SHOP, (600, 600), (256, 256), wide).keypoints(wide)[:, 0]
     assert np.ptp(x) / 176 == pytest.approx(0.85, abs=0.01)
+
+
+def test_a_head_is_not_enlarged():
     head = standing(100, 120, 400)
     head[[2, 3, 4, *range(6, 14)]] = np.nan  # the neck, a shoulder and the face
     found = fit(SHOP, (600, 600), (256, 256), head).keypoints(head)
     np.testing.assert_allclose(np.ptp(found[[0, 1], 1]), np.ptp(head[[0, 1], 1]) * 256 / 552, rtol=0.01)
 
 
-@pytest.mark.parametrize("size", [(300, 200), (256, 256)])
-@pytest.mark.parametrize("turns", [1, 2, 3])
+@pytest.mark.parametrize(("size", "turns"), [((300, 200), 1), ((256, 256), 2), ((300, 200), 3)])
 def test_a_person_who_lies_or_stands_on_the_head_is_turned_upright(size, turns):
     upright, pixels = standing(60, 40, 180), photo(0, size)
     x, y = upright.T
@@ -187,15 +174,14 @@ def test_a_person_who_lies_or_stands_on_the_head_is_turned_upright(size, turns):
     np.testing.assert_array_equal(second.image(pixels), first.image(photo(0, size)))
 
 
-@pytest.mark.parametrize("size", [(512, 352), (352, 512), (1200, 700)])
+@pytest.mark.parametrize("size", [(512, 352), (1200, 700)])
 def test_a_finer_frame_has_the_same_part_of_the_photo(size):
-    joints = standing(60, 40, 280) if size != (352, 512) else standing(60, 40, 280)[:, ::-1]
-    pixels = np.asarray(Image.linear_gradient("L").resize(size[::-1]).convert("RGB"))
+    joints, pixels = standing(60, 40, 280), np.asarray(Image.linear_gradient("L").resize(size[::-1]).convert("RGB"))
     place = fit(Frame(64, 44), size, None, joints)
     finer = place.finer(2)
-    image, fine = place.image(pixels), finer.image(pixels)
+    fine = finer.image(pixels)
     assert fine.shape == (128, 88, 3)
-    assert abs(fine.reshape(64, 2, 44, 2, 3).mean((1, 3)) - image).mean() < 2
+    assert abs(fine.reshape(64, 2, 44, 2, 3).mean((1, 3)) - place.image(pixels)).mean() < 2
     np.testing.assert_allclose(finer.keypoints(joints), (place.keypoints(joints) + 0.5) * 2 - 0.5, atol=1e-3)
     assert place.scale == pytest.approx(2 * finer.scale)
 
@@ -208,16 +194,8 @@ def test_who_sits_on_the_floor_or_bends_down_is_upright():
         assert fit(SHOP, (300, 300), (256, 256), joints).turns == 0
 
 
-@pytest.mark.parametrize("joints", [NOBODY, np.full((K, 2), 9.0), standing(2, 30, 12)])
-def test_a_very_long_photo_keeps_at_least_a_pixel(joints):
-    placed = fit(Frame(20, 12), (5000, 16), None, joints)
-    assert placed.image(np.full((5000, 16, 3), 9, np.uint8)).shape == (20, 12, 3)
-
-
 def test_a_photo_of_the_training_photos_size_is_placed_as_they_are_only_if_the_crop_shows_the_person():
     frame, square = Frame(64, 48, (8.0, 0.0, 56.0, 64.0)), (64, 64)
     assert fit(frame, square, square, STANDING + np.float32([8, 0])).part == frame
     beside = STANDING - np.float32([np.nanmin(STANDING[:, 0]) - 1, 0])
-    placed = fit(frame, square, square, beside)
-    assert placed.part != frame
-    assert placed == fit(frame, square, None, beside)
+    assert fit(frame, square, square, beside) == fit(frame, square, None, beside)
