@@ -2,9 +2,9 @@ import os
 import stat
 import struct
 import sys
+import tracemalloc
 import zipfile
 from collections.abc import Mapping
-from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,10 +14,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from zip_builder import Member, noise, zip_bytes
 
-from memory import mebibytes
 from repose.data import archives
-from repose.data.archives import Limits, is_zip, list_files, open_zip, safe_name, walk, without_archives
-from repose.errors import DataError, ReposeError
+from repose.data.archives import Limits, is_zip, list_files, open_zip, walk
+from repose.errors import ReposeError
 
 LIMITS = Limits(files=100, total_gigabytes=0.01, file_megabytes=2, ratio=50)
 FILES = {
@@ -46,13 +45,12 @@ def write_folder(folder: Path, files: Mapping[str, bytes]) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("method", [0, 8])
-def test_zip_files_are_read_without_unpacking(tmp_path, method):
-    members = {name: Member(content, method=method) for name, content in FILES.items()}
-    path = write_zip(tmp_path, members | {"img/": Member(b""), "modeless": Member(b"1", mode=0)})
+def test_zip_files_are_read_without_unpacking(tmp_path):
+    members = {name: Member(content, method=0) for name, content in FILES.items()}
+    path = write_zip(tmp_path, members | {"img/": Member(b""), "modeless": Member(b"1" * 99, mode=0)})  # and deflated
     with open_zip(path, LIMITS, "a.zip") as contents:
         assert {file.name: file.size for file in contents.files[:-1]} == {n: len(c) for n, c in FILES.items()}
-        assert {file.name: file.read() for file in contents.files} == FILES | {"modeless": b"1"}
+        assert {file.name: file.read() for file in contents.files} == FILES | {"modeless": b"1" * 99}
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -64,10 +62,10 @@ LITTER = (
 
 
 def test_litter_of_other_programs_is_skipped_and_counted(tmp_path):
-    path = write_zip(tmp_path, {name: Member(b"1") for name in [*LITTER, "__MACOSX/", "img/a.jpg"]})
-    with open_zip(path, LIMITS, "a.zip") as contents:
-        assert [file.name for file in contents.files] == ["img/a.jpg"]
-        assert contents.skipped == len(LITTER)
+    with open_zip(
+        write_zip(tmp_path, dict.fromkeys([*LITTER, "img/a.jpg"], Member(b"1"))), LIMITS, "a.zip"
+    ) as contents:
+        assert ([file.name for file in contents.files], contents.skipped) == (["img/a.jpg"], len(LITTER))
     write_folder(tmp_path / "in", dict.fromkeys([*LITTER, "@anna/a.jpg", "icon/a.jpg", "img/a.jpg"], b"1"))
     (tmp_path / "in/img/.#lock").symlink_to("nowhere")
     contents = list_files(walk(tmp_path / "in", "in"), LIMITS, "in")
@@ -75,18 +73,17 @@ def test_litter_of_other_programs_is_skipped_and_counted(tmp_path):
     assert contents.skipped == len(LITTER) + 1  # each folder of litter counts once
 
 
-def test_folder_files_come_sorted_without_archives(tmp_path, capsys):
-    write_folder(tmp_path, FILES | {"b.csv": b"1", "B.csv": b"2", "Img/img.zip": b"3"})
-    contents = list_files(without_archives(walk(tmp_path, "in"), "in"), LIMITS, "in")
-    assert [file.name for file in contents.files] == [  # the files of a folder, then its folders
-        "B.csv", "b.csv", "Eval/list_eval_partition.txt", *sorted(n for n in FILES if n.startswith("img")),
-    ]  # fmt: skip
+def test_folder_files_come_sorted(tmp_path):
+    write_folder(tmp_path, FILES | {"b.csv": b"1", "B.csv": b"2"})
+    contents = list_files(walk(tmp_path, "in"), LIMITS, "in")
+    photos = sorted(name for name in FILES if name.startswith("img"))
+    # the files of a folder, then its folders
+    assert [file.name for file in contents.files] == ["B.csv", "b.csv", "Eval/list_eval_partition.txt", *photos]
     assert {file.name: file.read() for file in contents.files} == FILES | {"b.csv": b"1", "B.csv": b"2"}
-    assert "in: Img/img.zip is not opened. Add it to download.origins" in capsys.readouterr().err
 
 
-def test_archives_in_a_zip_are_named_and_left_out(tmp_path, capsys):
-    path = write_zip(tmp_path, {name: Member(b"1") for name in ("in/more.zip", "in/a.jpg", "in/old.tar.gz")})
+def test_archives_in_a_source_are_named_and_left_out(tmp_path, capsys):
+    path = write_zip(tmp_path, dict.fromkeys(["in/more.zip", "in/a.jpg", "in/old.tar.gz"], Member(b"1")))
     with open_zip(path, LIMITS, "a.zip") as contents:
         assert [file.name for file in contents.files] == ["in/a.jpg"]
     err = capsys.readouterr().err
@@ -109,6 +106,7 @@ BAD_MEMBERS = [
     ("x.jpg", Member(b"", mode=stat.S_IFIFO), ": x.jpg is a link or special file"),
     *(("x", Member(b"1", method=method), rf"encrypted with AES, or compressed.*\({method}\).*7z x") for method in (9, 99)),
     ("x", Member(b"12345", crc=7), r": x is damaged. Get the zip again."),
+    ("x", Member(noise(50_000), size=1_000_000), r": x is damaged. Get the zip again."),
     ("./good.jpg", Member(b"1"), "contains good.jpg twice"),
 ]  # fmt: skip
 
@@ -119,26 +117,19 @@ def test_bad_members_are_rejected(tmp_path, name, member, message):
         read_zip(write_zip(tmp_path, {"good.jpg": Member(b"1"), name: member}))
 
 
-@pytest.mark.parametrize("encoded", ["é".encode(), "é".encode("cp437") + b"x"])  # macOS writes the first
-def test_names_without_the_flag_of_utf_8_are_read_as_utf_8_if_they_can_be(tmp_path, encoded):
-    content = zip_bytes({"??/a.jpg": Member(b"1")}).replace(b"??", encoded).replace(b"\x14\0\0\x08", b"\x14\0\0\0")
-    (tmp_path / "a.zip").write_bytes(content)
-    assert read_zip(tmp_path / "a.zip") == {f"é{'x' * (encoded[-1:] == b'x')}/a.jpg": b"1"}
+@pytest.mark.parametrize("name", ["é".encode(), "é".encode("cp437")])  # as macOS and Windows write it
+def test_names_without_the_flag_of_utf_8_are_read_as_utf_8_if_they_can_be(tmp_path, name):
+    content = zip_bytes({"?" * len(name): Member(b"1")}).replace(b"?" * len(name), name)
+    assert read_zip(write_zip(tmp_path, content.replace(b"\x14\0\0\x08", b"\x14\0\0\0"))) == {"é": b"1"}
 
 
-def test_names_are_normalised_and_must_be_text():
-    assert safe_name("./img//MEN/é k?.jpg", "in") == "img/MEN/é k?.jpg"
-    for name in (os.fsdecode(b"a\xff"), ""):
-        with pytest.raises(ReposeError, match="plain path inside"):
-            safe_name(name, "in")
-
-
-def test_links_and_special_files_in_a_folder_are_rejected(tmp_path):
-    for make in (lambda path: path.symlink_to("/etc/passwd"), lambda path: path.symlink_to("."), os.mkfifo):
-        make(tmp_path / "a.jpg")
-        with pytest.raises(ReposeError, match=r"in contains a link or special file, a.jpg. Copy the data with `cp"):
-            list(walk(tmp_path, "in"))
-        (tmp_path / "a.jpg").unlink()
+@pytest.mark.parametrize(
+    "make", [lambda path: path.symlink_to("/etc/passwd"), lambda path: path.symlink_to("."), os.mkfifo]
+)
+def test_links_and_special_files_in_a_folder_are_rejected(tmp_path, make):
+    make(tmp_path / "a.jpg")
+    with pytest.raises(ReposeError, match=r"in contains a link or special file, a.jpg. Copy the data with `cp"):
+        list(walk(tmp_path, "in"))
 
 
 def test_a_bomb_is_rejected_by_its_ratio_before_it_is_read(tmp_path, monkeypatch):
@@ -191,21 +182,18 @@ def directory_of(entries: int, declared: int, *, zip64: bool) -> bytes:
 
 
 @pytest.mark.parametrize("zip64", [False, True])
-@pytest.mark.parametrize("declared", [5, 100_000])
+@pytest.mark.parametrize("declared", [5, 1000])
 def test_a_directory_with_too_many_entries_is_never_parsed(tmp_path, monkeypatch, declared, zip64):
-    path = write_zip(tmp_path, directory_of(100_000, declared, zip64=zip64))
+    path = write_zip(tmp_path, directory_of(1000, declared, zip64=zip64))
     monkeypatch.setattr(zipfile, "ZipInfo", None)
     with pytest.raises(ReposeError, match=r"a.zip contains more than 300 files and folders.*raise limits\.files"):
         read_zip(path)
 
 
-@pytest.mark.parametrize("zip64", [False, True])
-@pytest.mark.parametrize(("entries", "declared"), [(5, 5), (5, 4), (5, 99)])
-def test_the_number_of_entries_in_a_directory_is_the_declared_one(tmp_path, entries, declared, zip64):
-    path = write_zip(tmp_path, directory_of(entries, declared, zip64=zip64))
-    wrong = pytest.raises(ReposeError, match=r"a.zip is not a zip, or a truncated or damaged one")
-    with nullcontext() if entries == declared else wrong, open_zip(path, LIMITS, "a.zip") as contents:
-        assert len(contents.files) == entries == declared
+@pytest.mark.parametrize(("declared", "zip64"), [(4, False), (99, True)])
+def test_the_number_of_entries_in_a_directory_is_the_declared_one(tmp_path, declared, zip64):
+    with pytest.raises(ReposeError, match=r"a.zip is not a zip, or a truncated or damaged one"):
+        read_zip(write_zip(tmp_path, directory_of(5, declared, zip64=zip64)))
 
 
 @pytest.mark.parametrize("after", [0, 76])
@@ -223,22 +211,14 @@ def test_long_names_and_comments_cannot_fill_the_memory(tmp_path):
         read_zip(path, Limits(files=100, total_gigabytes=1, file_megabytes=1, ratio=50))
 
 
-@pytest.mark.parametrize("size", [10, 1_000_000])
-def test_a_header_with_a_wrong_size_is_detected(tmp_path, size):
-    members = {"x": Member(noise(1000) * 50, size=size), "y": Member(noise(50_000))}
-    with pytest.raises(ReposeError, match=r"a.zip: x is damaged. Get the zip again"):
-        read_zip(write_zip(tmp_path, members))
-
-
 def test_a_bomb_with_a_wrong_size_is_never_unpacked(tmp_path):
-    path = write_zip(tmp_path, {"x": Member(bytes(300_000_000), size=1000)})
-    setup = "from pathlib import Path; from repose.data.archives import *"
-    code = (
-        "with open_zip(Path(sys.argv[1]), Limits(9, 1, 1, 50), 'a') as contents:\n"
-        "    try: contents.files[0].read(); sys.exit('it was read')\n"
-        "    except ReposeError: pass"
-    )
-    assert mebibytes(setup, code, str(path)) < 10  # unpacked it has 286
+    path = write_zip(tmp_path, {"x": Member(bytes(30_000_000), size=1000)})
+    tracemalloc.start()
+    with pytest.raises(ReposeError, match="x is damaged"):
+        read_zip(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2_000_000
 
 
 @pytest.mark.parametrize("content", [b"", b"<!DOCTYPE html><html>", zip_bytes({"x": Member(b"1" * 99)})[:-30]])
@@ -253,7 +233,7 @@ SOUND = zip_bytes({"a/b.txt": Member(b"some text " * 9), "c": Member(b"\x00\x01"
 
 @example([(360, 1)], None)  # an offset below zero
 @settings(
-    max_examples=400, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
     st.lists(st.tuples(st.integers(0, len(SOUND) - 1), st.integers(0, 255)), max_size=4),
@@ -272,60 +252,44 @@ def test_damage_is_always_detected(tmp_path, changes, cut):
     assert {content for _, content in read} <= {b"some text " * 9, b"\x00\x01" * 40, b""}
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
-def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(tmp_path, monkeypatch, capsys, encoding):
-    password = "gehéim".encode(encoding)
+@pytest.mark.parametrize("module", [None, ModuleType("fast_zip_decryption")])
+def test_an_encrypted_zip_is_read_with_the_password_of_the_variable(tmp_path, monkeypatch, capsys, module):
+    password = "gehéim".encode("latin-1")  # as Windows has it
     path = write_zip(tmp_path, {name: Member(content, password=password) for name, content in FILES.items()})
     with pytest.raises(ReposeError, match=r"a.zip is encrypted. Set password_variable to"):
         read_zip(path)
     monkeypatch.setenv("ZIP_PASSWORD", os.fsdecode(password))
-    for module, advice in ((None, "pip install fast-zip-decryption"), (ModuleType("fast_zip_decryption"), "")):
-        monkeypatch.setitem(sys.modules, "fast_zip_decryption", module)
-        assert read_zip(path, password_variable="ZIP_PASSWORD") == FILES
-        printed = capsys.readouterr().err
-        assert advice in printed
-        assert bool(advice) == bool(printed)
+    monkeypatch.setitem(sys.modules, "fast_zip_decryption", module)
+    assert read_zip(path, password_variable="ZIP_PASSWORD") == FILES
+    assert ("pip install fast-zip-decryption" in capsys.readouterr().err) == (module is None)
 
 
-def test_a_wrong_password_is_reported_and_not_shown(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("number", "message"), [
+    (0, "a.zip: the password is wrong. Ask the data's owner for the right one."),
+    # the one byte that the format checks is right by chance
+    (206, "a.zip: x is damaged, or the password is wrong. Get the zip again."),
+])  # fmt: skip
+def test_a_wrong_password_is_reported_and_not_shown(tmp_path, monkeypatch, number, message):
     path = write_zip(tmp_path, {"x": Member(noise(500), password=b"right")})
-    messages = set()
-    for number in range(600):  # about two of them pass the one byte that the format checks; the CRC finds those
-        monkeypatch.setenv("ZIP_PASSWORD", f"s3cret{number}")
-        with pytest.raises(ReposeError) as caught:
-            read_zip(path, password_variable="ZIP_PASSWORD")
-        messages.add(str(caught.value))
-    assert messages == {
-        "a.zip: the password is wrong. Ask the data's owner for the right one.",
-        "a.zip: x is damaged, or the password is wrong. Get the zip again.",
-    }
+    monkeypatch.setenv("ZIP_PASSWORD", f"s3cret{number}")
+    with pytest.raises(ReposeError) as caught:
+        read_zip(path, password_variable="ZIP_PASSWORD")
+    assert str(caught.value) == message
 
 
-def test_an_encrypted_file_beyond_the_end_is_damaged(tmp_path, monkeypatch):
-    content = bytearray(zip_bytes({"x": Member(b"12345", password=b"right")}))
-    content[28:30] = b"\xff\xff"  # the length of the first header's extra field
-    monkeypatch.setenv("ZIP_PASSWORD", "right")
-    (tmp_path / "a.zip").write_bytes(content)
-    with pytest.raises(DataError, match="x is damaged, or the password is wrong"):
-        read_zip(tmp_path / "a.zip", password_variable="ZIP_PASSWORD")
-
-
-def test_a_file_that_changes_or_cannot_be_read_is_named(tmp_path, monkeypatch):
-    def deny(*_: Any, **__: Any) -> None:
-        raise PermissionError(13, "Permission denied")
-
+@pytest.mark.parametrize("content", [b"1", b"123456"])
+def test_a_file_that_changes_while_it_is_read_is_named(tmp_path, content):
     write_folder(tmp_path, {"a": b"123"})
     file = list_files(walk(tmp_path, "in"), LIMITS, "in").files[0]
-    for content in (b"1", b"123456"):
-        (tmp_path / "a").write_bytes(content)
-        with pytest.raises(ReposeError, match="changed while it was read"):
-            file.read()
-    monkeypatch.setattr(Path, "open", deny)
-    with pytest.raises(ReposeError, match=r"Cannot read .*a of in: Permission denied. Check that it is there"):
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(ReposeError, match="changed while it was read"):
         file.read()
-    monkeypatch.setattr(os, "access", lambda *_: False)
-    with pytest.raises(ReposeError, match=r"Cannot open the files of the folder "):
-        list(walk(tmp_path, "in"))
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def deny(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
     monkeypatch.setattr(os, "scandir", deny)
     with pytest.raises(ReposeError, match=r"Cannot read the folder .*Permission denied"):
         list(walk(tmp_path, "in"))
