@@ -1,13 +1,25 @@
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from repose.data import pairs as rules
 from repose.data.layouts import item_of_name
 from repose.data.records import write_table
-from repose.data.skeleton import JOINT, K
+from repose.data.skeleton import TORSO, K
 from repose.errors import ReposeError
 from splitting import LISTS, needs_lists
+
+
+@given(items=st.lists(st.sampled_from("abcdefg"), max_size=30))
+def test_all_pairs_are_those_of_itertools(items):
+    rows = [[row for row, each in enumerate(items) if each == item] for item in dict.fromkeys(items)]
+    expected = [pair for of_item in rows for pair in itertools.permutations(of_item, 2)]
+    sources, targets = rules.all_pairs(pd.Series(items, dtype=str))
+    assert list(zip(sources.tolist(), targets.tolist(), strict=True)) == expected
 
 
 @needs_lists
@@ -37,13 +49,22 @@ def test_the_lists_of_patn_hold_the_items_and_pairs_of_r10():
 
 
 def test_a_torso_is_both_shoulders_and_both_hips():
-    keypoints = np.full((4, K, 2), np.nan, np.float32)
-    keypoints[0, [JOINT[f"{side}_{part}"] for side in ("left", "right") for part in ("shoulder", "hip")]] = 1
-    keypoints[1] = 1
-    keypoints[1, JOINT["left_hip"]] = np.nan
-    keypoints[2, JOINT["nose"]] = 1
-    assert rules.is_posed(keypoints, "torso").tolist() == [True, False, False, False]
-    assert rules.is_posed(keypoints, "any").tolist() == [True, True, True, False]
+    keypoints = np.full((K + 3, K, 2), np.nan, np.float32)
+    keypoints[:K][np.arange(K), np.arange(K)] = 1  # row i has joint i alone
+    keypoints[K, list(TORSO)] = 1
+    keypoints[K + 1] = 1
+    keypoints[K + 1, TORSO[0]] = np.nan
+    assert np.flatnonzero(rules.is_posed(keypoints, "torso")).tolist() == [K]
+    assert np.flatnonzero(~rules.is_posed(keypoints, "any")).tolist() == [K + 2]
+
+
+def test_the_draw_is_pandas_sample_and_fewer_pairs_are_the_first_of_more():
+    table = pd.Series(range(50))
+    for seed in (0, 7):
+        assert rules.drawn(50, 12, seed).tolist() == table.sample(n=12, replace=False, random_state=seed).tolist()
+    assert rules.drawn(100, 10, 0).tolist() == rules.drawn(100, 60, 0)[:10].tolist()
+    assert sorted(rules.drawn(20, 60, 0).tolist()) == list(range(20))
+    assert len(rules.drawn(0, 60, 0)) == 0
 
 
 def test_items_are_drawn_by_seed_and_name_alone():
@@ -59,12 +80,20 @@ A, B = "fashionWOMENTees_Tanksid0000000101_1front.jpg", "fashionWOMENTees_Tanksi
 
 
 @pytest.mark.parametrize("text", [
+    f"{A}\n{B}\n",
     f"\ufefffrom,to\r\n{A},{B}\r\nimg/x/01_1_front.png\n",
     f"name:keypoints_y:keypoints_x\n{A}: [1, 2]: [3, 4]\n{B}: [1, 2]: [3, 4]\n",
     f'"{A}"; "{B}"',
 ])  # fmt: skip
 def test_names_are_found_in_any_text(text):
     assert rules.names_in(text.encode(), "x.txt") == [A, B]
+
+
+def test_a_long_word_takes_no_longer_than_its_length():
+    assert rules.names_in(b"x" * 10**6 + b" a.jpg.jpg) .jpg b.jpg-", "x.txt") == ["a.jpg.jpg", "b.jpg"]
+
+
+def test_a_list_needs_names():
     with pytest.raises(ReposeError, match=r"x\.txt lists no photo"):
         rules.names_in(b"a.png\n", "x.txt")
 
@@ -85,10 +114,10 @@ def test_a_finder_knows_photos_and_items_by_every_spelling():
     assert finder.item("bounding_box_test/other.jpg") == "o"
 
 
-def test_pairs_are_read_as_text_also_those_of_an_earlier_split(tmp_path):
+def test_pairs_are_read_as_text(tmp_path):
     assert rules.read_pairs(b"to;from;occlusion\n0002;0001;0.5\n", "x.csv").to_numpy().tolist() == [["0001", "0002"]]
     path, pairs = tmp_path / "test-pairs.csv", [["+red__1.jpg", "'=2.jpg"], ["'a", "-3.5"]]
     write_table(path, pd.DataFrame(pairs, columns=["from", "to"]), ["from", "to"])
-    assert rules.read_pairs(path.read_bytes(), "x.csv").to_numpy().tolist() == pairs
+    assert rules.read_pairs(path.read_bytes(), "x.csv").to_numpy().tolist() == pairs  # of an earlier split
     with pytest.raises(ReposeError, match=r"x\.csv has no pairs"):
         rules.read_pairs(b"from,to\n", "x.csv")

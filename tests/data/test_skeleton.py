@@ -1,8 +1,15 @@
 import colorsys
 
 import numpy as np
+import pytest
 
-from repose.data.skeleton import COLOURS, JOINT, JOINTS, LIMBS, MIRROR, K, mirrored
+from repose.data.skeleton import COLOURS, JOINT, JOINTS, LIMBS, MIRROR, TORSO, K, mirrored
+
+
+def test_there_are_eighteen_joints_and_the_torso_goes_around():
+    assert len(JOINTS) == K == len(set(JOINTS)) == 18
+    assert [JOINT[name] for name in JOINTS] == list(range(18))
+    assert [JOINTS[joint] for joint in TORSO] == ["right_shoulder", "left_shoulder", "left_hip", "right_hip"]
 
 
 def test_the_mirror_swaps_left_and_right():
@@ -14,11 +21,21 @@ def test_the_mirror_swaps_left_and_right():
     assert {frozenset(MIRROR[list(limb)].tolist()) for limb in LIMBS} == {frozenset(limb) for limb in LIMBS}
 
 
-def test_mirrored_keypoints_are_those_of_the_flipped_photo():
-    keypoints = np.random.default_rng(0).integers(0, 40, (2, 3, K, 2)).astype(np.float32)
+def test_limbs_join_all_joints_into_one_tree():
+    joined = {JOINT["neck"]}
+    for _ in LIMBS:
+        joined |= {joint for limb in LIMBS if set(limb) & joined for joint in limb}
+    assert joined == set(range(K))
+    assert len(LIMBS) == len(set(LIMBS)) == K - 1
+
+
+@pytest.mark.parametrize("shape", [(K, 2), (2, 3, K, 2)])
+def test_mirrored_keypoints_are_those_of_the_flipped_photo(shape):
+    keypoints = np.random.default_rng(0).integers(0, 40, shape).astype(np.float32)
     keypoints[..., 3, :] = np.nan
     before, flipped = keypoints.copy(), mirrored(keypoints, 40)
     np.testing.assert_array_equal(keypoints, before)
+    assert flipped.dtype == np.float32
     knee = flipped[..., JOINT["right_knee"], :]
     np.testing.assert_array_equal(knee, keypoints[..., JOINT["left_knee"], :] * [-1, 1] + [39, 0])
     np.testing.assert_array_equal(mirrored(flipped, 40), keypoints)
