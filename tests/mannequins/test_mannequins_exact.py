@@ -1,14 +1,17 @@
 """Mannequins have the same bytes on every processor."""
 
+import ast
 import hashlib
 import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mannequins import renderer
 from mannequins.renderer import MannequinSettings, files
 
 ITEMS = {"fashion": 4, "street": 2}
@@ -48,6 +51,25 @@ def test_an_older_processor_makes_the_same_bytes():
     }  # fmt: skip
     run = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=True)
     assert json.loads(run.stdout) == {"kernels": [], "digests": DIGESTS}
+
+
+# What numpy or libm computes in a way that depends on the processor, and draws that go through it.
+INEXACT = {
+    "sin", "cos", "tan", "arcsin", "arccos", "arctan", "arctan2", "sinh", "cosh", "tanh", "sinc", "hypot", "cbrt",
+    "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "power", "float_power", "interp", "hanning", "hamming",
+    "dot", "vdot", "vecdot", "inner", "matmul", "tensordot", "einsum", "linalg", "convolve", "correlate", "fft",
+    "normal", "standard_normal", "uniform", "lognormal", "exponential", "gamma", "beta",
+}  # fmt: skip
+
+
+def test_the_renderer_uses_no_operation_that_depends_on_the_processor():
+    for path in Path(renderer.__file__).parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            where = f"{path.name}:{getattr(node, 'lineno', 0)}"
+            assert not (isinstance(node, ast.Attribute) and node.attr in INEXACT), f"{where} {node.attr}"
+            assert not isinstance(node, ast.MatMult | ast.Pow), where
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            assert not {"math", "cmath", "scipy"} & set(names), where
 
 
 if __name__ == "__main__":
