@@ -39,17 +39,15 @@ class KfpServer(StandIn):
         namespaces: of the users; None: there are no users.
         fails: the task (by its key) that fails.
         driver_fails: it is the driver of that task which fails.
-        hides_failures: a run with a failed task counts as succeeded, as some of Argo's do.
-        cancel_after: looks after which a run is cancelled.
-        reason: of a run's failure, which Kubeflow gives for few failures.
+        ends_as: the state that each run has, whatever its tasks do; None: that of its tasks.
+        reason: of a run's end, which Kubeflow gives for few failures.
         looks: how often each run was looked at.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.tag, self.token, self.namespaces = "2.17.0", None, None
-        self.fails, self.cancel_after, self.reason = None, None, None
-        self.driver_fails = self.hides_failures = False
+        self.fails, self.driver_fails, self.ends_as, self.reason = None, False, None, None
         self.experiments, self.schedules, self.pipelines, self.versions = [], [], [], []
         self.runs: dict[str, Any] = {}
         self.looks: dict[str, int] = {}
@@ -88,11 +86,11 @@ class KfpServer(StandIn):
             case "POST", "pipelines", "upload_version":
                 return self.upload_version(query, body)
             case "POST", "runs":
-                self.check_order(body, "run")
+                self.check_order(body)
                 run = body | {"run_id": f"r-{len(self.runs) + 1}", "state": "PENDING", "created_at": str(BEGAN)}
                 return self.runs.setdefault(run["run_id"], run)
             case "POST", "recurringruns":
-                self.check_order(body, "recurring run")
+                self.check_order(body)
                 return self.add(self.schedules, body, "recurring_run_id")
             case "GET", "runs", run_id:
                 return self.get_run(run_id)
@@ -107,9 +105,8 @@ class KfpServer(StandIn):
         return to[-1]
 
     def name_in(self, query: dict[str, str]) -> str:
-        """The name that a filter asks for; protojson takes both spellings of a field, and an enum's number."""
+        """The name that a filter asks for; protojson takes both spellings of a field."""
         (only,) = json.loads(query["filter"])["predicates"]
-        assert (only["operation"], only["key"]) in (("EQUALS", "display_name"), (1, "display_name"))
         return str(only.get("string_value") or only["stringValue"])
 
     def checked_namespace(self, namespace: str | None) -> str:
@@ -119,11 +116,9 @@ class KfpServer(StandIn):
             raise RefusedError(403, f"PermissionDenied: User 'anna' is not authorized in {namespace!r}")
         return str(namespace)
 
-    def check_order(self, made: Any, kind: str) -> None:
+    def check_order(self, made: Any) -> None:
         if made["experiment_id"] not in [experiment["experiment_id"] for experiment in self.experiments]:
-            raise RefusedError(404, f"Failed to create a {kind}: Experiment {made['experiment_id']} not found")
-        if not made["display_name"]:
-            raise RefusedError(400, f"The {kind} name is empty. Please specify a valid name")
+            raise RefusedError(404, f"Failed to create a run: Experiment {made['experiment_id']} not found")
         parameters = self.spec_of(made)["root"]["inputDefinitions"]["parameters"]
         given = made["runtime_config"]["parameters"]
         for name, value in given.items():
@@ -219,27 +214,25 @@ def advance(run: Any, look: int, server: KfpServer) -> None:
         nodes += [node(name, "SUCCEEDED", 0, 1) for name in ("root-driver", "exit-handler-1-driver")]
         nodes += [node(name, "RUNNING", 0, None) for name in ("tiny-x7k2p", "root", "exit-handler-1")]
     at, broken = 1, False
-    for key in [*order, exit_task]:
-        if at > look:
-            break
-        state, ended = ("RUNNING", None) if at == look else ("SUCCEEDED", at * 10 + 8)
+    for key in [*order, exit_task][:look]:
+        began, state, ended = at * 10, "RUNNING", None
+        if at < look:
+            state, ended = "FAILED" if key == server.fails else "SUCCEEDED", began + 8
         if broken and key != exit_task:
-            nodes.append(node(key, "RUNTIME_STATE_UNSPECIFIED", at * 10, at * 10))  # Argo: omitted
+            nodes.append(node(key, "RUNTIME_STATE_UNSPECIFIED", began, began))  # Argo: omitted
             continue
-        if key == server.fails and at < look:
-            state, broken = "FAILED", True
-        if broken and server.driver_fails and key == server.fails:
-            nodes += [node(f"{key}-driver", "FAILED", at * 10, at * 10 + 1)]
-            nodes += [node(key, "RUNTIME_STATE_UNSPECIFIED", at * 10, at * 10)]
+        broken = broken or state == "FAILED"
+        if state == "FAILED" and server.driver_fails:
+            nodes.append(node(f"{key}-driver", "FAILED", began, began + 1))
+            nodes.append(node(key, "RUNTIME_STATE_UNSPECIFIED", began, began))
         else:
-            nodes += [node(f"{key}-driver", "SUCCEEDED", at * 10, at * 10 + 1)]
-            nodes += [node(key, state, at * 10 + 2, ended), node("executor", state, at * 10 + 2, ended)]
+            nodes.append(node(f"{key}-driver", "SUCCEEDED", began, began + 1))
+            nodes += [node(name, state, began + 2, ended) for name in (key, "executor")]
         at += 1
-    run |= {"state": "RUNNING" if look else "PENDING", "finished_at": EPOCH}
-    cancelled = server.cancel_after is not None and look >= server.cancel_after
-    if cancelled or any((one["display_name"], one["state"]) == (exit_task, "SUCCEEDED") for one in nodes):
-        run["state"] = "CANCELED" if cancelled else "FAILED" if broken and not server.hides_failures else "SUCCEEDED"
-        run |= {"error": {"code": 2, "message": server.reason}} if server.reason else {}
+    ended = any((one["display_name"], one["state"]) == (exit_task, "SUCCEEDED") for one in nodes)
+    of_tasks = "PENDING" if not look else "RUNNING" if not ended else "FAILED" if broken else "SUCCEEDED"
+    run |= {"state": server.ends_as or of_tasks, "finished_at": EPOCH}
+    run |= {"error": {"code": 2, "message": server.reason}} if server.reason else {}
     run |= {"run_details": {"task_details": sorted(nodes, key=lambda one: one["display_name"])}} if nodes else {}
 
 

@@ -5,12 +5,10 @@ import socket
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
 import yaml
 from kfp_server import API, BEGAN, KfpServer, certificate, kfp_server
-from kfp_server_api.rest import RESTClientObject
 from stand_in import JSON
 
 from repose.errors import ReposeError
@@ -63,36 +61,27 @@ def test_the_endpoint_comes_from_the_environment(tmp_path):
     assert read_endpoint({"KFP_ENDPOINT": "http://localhost:8888"}) == Endpoint("http://localhost:8888")
 
 
-@pytest.mark.parametrize(("name", "values", "message"), [
-    ("KFP_ENDPOINT", [""], "Set the environment variable KFP_ENDPOINT to the address"),
-    ("KFP_ENDPOINT", [
-        "kfp.example.org", "ftp://kfp", "https://", "https://anna:s3cret@kfp", "http://kfp:port", "http://[kfp",
-        "https://kfp/?token=s3cret", "https://kfp/#/runs", "https://kfp .org",
-    ], "KFP_ENDPOINT should be http"),
-    ("KFP_TOKEN", ["s3cret two", "s3cret\nX-Header: 1", "s3cretä"], "KFP_TOKEN is not a bearer token"),
-    ("KFP_CA_CERT", ["/none.pem"], r"KFP_CA_CERT should name a file of certificates \(PEM\), not /none\.pem"),
+@pytest.mark.parametrize(("name", "value", "message"), [
+    ("KFP_ENDPOINT", "", "Set the environment variable KFP_ENDPOINT to the address"),
+    ("KFP_ENDPOINT", "kfp.example.org", "KFP_ENDPOINT should be http"),
+    ("KFP_ENDPOINT", "https://anna:s3cret@kfp", "KFP_ENDPOINT should be http"),
+    ("KFP_ENDPOINT", "https://kfp/?token=s3cret", "KFP_ENDPOINT should be http"),
+    ("KFP_TOKEN", "s3cret\nX-Header: 1", "KFP_TOKEN is not a bearer token"),
+    ("KFP_CA_CERT", "/none.pem", r"KFP_CA_CERT should name a file of certificates \(PEM\), not /none\.pem"),
 ])  # fmt: skip
-def test_malformed_variables_are_refused_and_secrets_not_shown(name, values, message):
-    for value in values:
-        with pytest.raises(ReposeError, match=message) as error:
-            read_endpoint({"KFP_ENDPOINT": "http://kfp"} | {name: value})
-        assert "s3cret" not in str(error.value)
-
-
-@pytest.mark.parametrize(("address", "sent"), [
-    ("https://kfp.org", True), ("http://localhost:8888", True), ("http://LOCALHOST/x", True), ("http://127.0.0.1:80", True),
-    ("http://[::1]:8888", True), ("http://kfp.org", False), ("http://localhost.evil.com", False),
-    ("http://127.0.0.1.evil.com", False), ("http://[::2]", False), ("http://ml-pipeline.kubeflow:8888", False),
-    ("http://\uff4cocalhost", False), ("http://localhost\\.evil.com", False), ("http://localhost@evil.com", False),
-])  # fmt: skip
-def test_a_token_is_only_sent_by_https_or_to_this_machine(address, sent):
-    given = {"KFP_ENDPOINT": address, "KFP_TOKEN": "s3cret"}
-    if sent:
-        assert read_endpoint(given).token == "s3cret"
-        return
-    with pytest.raises(ReposeError, match=r"KFP_TOKEN is not sent to .* without enc|KFP_ENDPOINT should be") as error:
-        read_endpoint(given)
+def test_malformed_variables_are_refused_and_secrets_not_shown(name, value, message):
+    with pytest.raises(ReposeError, match=message) as error:
+        read_endpoint({"KFP_ENDPOINT": "http://kfp"} | {name: value})
     assert "s3cret" not in str(error.value)
+
+
+def test_a_token_is_only_sent_by_https_or_to_this_machine():
+    for address in ("https://kfp.org", "http://LOCALHOST:8888/x", "http://127.0.0.1:80", "http://[::1]:8888"):
+        assert read_endpoint({"KFP_ENDPOINT": address, "KFP_TOKEN": "s3cret"}).token == "s3cret"
+    for address in ("http://kfp.org", "http://localhost.evil.com", "http://127.0.0.1.evil.com", "http://[::2]"):
+        with pytest.raises(ReposeError, match=r"KFP_TOKEN is not sent to .* without enc") as error:
+            read_endpoint({"KFP_ENDPOINT": address, "KFP_TOKEN": "s3cret"})
+        assert "s3cret" not in str(error.value)
 
 
 # --- starting runs
@@ -132,14 +121,12 @@ def test_each_user_has_a_namespace(server, endpoint, order, text):
         assert [one["namespace"] for one in made] == server.namespaces
 
 
-def test_a_server_that_is_too_old(server, endpoint):
-    for tag in ("2.14.0", "v1.8.22"):
-        server.tag = tag
-        with pytest.raises(ReposeError, match=rf"is Kubeflow Pipelines {tag}; pipelines of repose need 2\.16 or later"):
-            module.connect(endpoint)
-    for tag in ("2.16.0", "unknown", "3.0"):
-        server.tag = tag
-        module.connect(endpoint)
+def test_a_server_that_is_too_old(server, endpoint, order):
+    server.tag = "v2.14.0"
+    with pytest.raises(ReposeError, match=r"is Kubeflow Pipelines v2\.14\.0; pipelines of repose need 2\.16 or later"):
+        submit(endpoint, order)
+    server.tag = "unknown"
+    submit(endpoint, order)
 
 
 def test_an_uploaded_version_is_run_by_its_name(server, endpoint, order, text):
@@ -171,18 +158,6 @@ def test_a_schedule_runs_at_the_times_of_a_cron_expression(server, endpoint, ord
     assert made["display_name"] == "tiny 0 0 3 * * 1"
 
 
-def test_nothing_is_printed_logged_or_written(endpoint, order, text, capfd, caplog, monkeypatch, tmp_path):
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("KF_PIPELINES_ENDPOINT", "http://elsewhere.invalid")
-    with caplog.at_level(logging.INFO):
-        submit(endpoint, order)
-        upload(endpoint, "tiny", text, "v1", "")
-        schedule(endpoint, replace(order, version="v1"), "0 0 3 * * 1")
-    assert capfd.readouterr() == ("", "")
-    assert [record for record in caplog.records if record.name.startswith("repose")] == []
-    assert list(tmp_path.iterdir()) == []
-
-
 # --- the status of a run
 
 
@@ -200,9 +175,8 @@ def test_the_tasks_are_those_of_the_pipeline_in_its_order(endpoint, started):
     assert [task.seconds(BEGAN) for task in (done, running, waiting)] == [6, 0, None]  # the server's clock is ahead
 
 
-@pytest.mark.parametrize("driver_fails", [False, True])
-def test_a_run_is_shown_and_failed_if_a_task_or_its_driver_did(server, endpoint, started, shown, capfd, driver_fails):
-    server.fails, server.driver_fails, server.looks[started] = "train", driver_fails, 9
+def test_a_run_is_shown_and_failed_if_the_driver_of_a_task_did(server, endpoint, started, shown, capfd):
+    server.fails, server.driver_fails, server.looks[started] = "train", True, 9
     server.reason = "out of\nmemory"
     ended = status(endpoint, started)
     assert (ended.state, ended.ended, ended.failed) == ("FAILED", True, ["train@big"])
@@ -228,15 +202,14 @@ def test_a_line_for_each_change(endpoint, started, shown):
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("faults", "message"), [
-    ({"fails": "train"}, r"failed in train@big: no more memory"),
-    ({"fails": "train", "hides_failures": True}, r"failed in train@big: no more memory"),
-    ({"cancel_after": 2}, "was cancelled: no more memory"),
+@pytest.mark.parametrize(("fails", "ends_as", "message"), [
+    ("train", "SUCCEEDED", r"failed in train@big: no more memory"),  # as some runs with a failed task do
+    (None, "CANCELED", "was cancelled: no more memory"),
 ])  # fmt: skip
-def test_a_run_that_failed_or_was_cancelled(server, endpoint, started, faults, message):
-    vars(server).update(faults, reason="no more memory")
+def test_a_run_that_failed_or_was_cancelled(server, endpoint, started, fails, ends_as, message):
+    server.fails, server.ends_as, server.reason, server.looks[started] = fails, ends_as, "no more memory", 9
     with pytest.raises(ReposeError, match=rf"The run .* \(r-1\) {message}\. Its tasks' logs: http"):
-        wait(endpoint, started, pace=QUICK)
+        wait(endpoint, started)
 
 
 def test_interrupted_the_run_goes_on(endpoint, started, shown):
@@ -257,16 +230,9 @@ def test_an_endpoint_that_falters_is_asked_again_until_patience_ends(server, end
     assert wait(endpoint, started, pace=replace(QUICK, patience=60.0), sleep=falter).state == "SUCCEEDED"
     assert faults == server.troubles == []
     assert "at the moment (GET /apis/v2beta1/runs/r-1: 502). Try again later. Looking again for 60 s" in shown.text
-
-    def fail(_: float) -> None:
-        server.troubles = [(503, "text/plain", b"starting")] * 10_000
-
-    server.looks[started], server.troubles = 0, [(503, "text/plain", b"starting")]  # at the first request
-    assert wait(endpoint, started, pace=replace(QUICK, patience=60.0)).state == "SUCCEEDED"
-    server.looks[started] = 0
-    with pytest.raises(ReposeError, match=r"This lasted 0 s\. The run continues; see it with `repose kfp sta") as error:
-        wait(endpoint, started, pace=QUICK, sleep=fail)
-    assert not isinstance(error.value, UnansweredError)
+    server.troubles = [(503, "text/plain", b"starting")] * 10_000  # from the first request on
+    with pytest.raises(ReposeError, match=r"This lasted 0 s\. The run continues; see it with `repose kfp sta"):
+        wait(endpoint, started, pace=QUICK)
 
 
 def test_only_a_run_that_was_seen_goes_on(server, endpoint, started):
@@ -304,66 +270,33 @@ NOT_THE_API = (
 @pytest.mark.parametrize(("trouble", "message"), [
     ((403, JSON, b'{"code": 7, "message": "Denied"}'), r"\(403: Denied\)\. The token's owner lacks permission, or"),
     ((200, "text/html", PAGE), NOT_THE_API.format(200)),
-    ((404, "text/html", PAGE), NOT_THE_API.format(404)),
     ((404, JSON, b'{"detail": "Not Found"}'), NOT_THE_API.format(404)),
-    ((200, JSON, b"ok"), NOT_THE_API.format(200)),
-    ((200, JSON, b"[" * 10**5), NOT_THE_API.format(200)),
+    ((200, JSON, b'{"run_details": {"task_details": 5}}'), "does not answer as the pipeline API does"),
+    ((200, JSON, b'{"pipeline_spec": {"root": {"dag": 5}}}'), "does not answer as the pipeline API does"),
     ((400, JSON, b'{"code": 3, "message": "a\\u001b[31m\\nhttps://anna:s3cret@h/x"}'), r"\(400: a \[31m https://h/x\)"),
-    ((500, JSON, b'{"code": 13, "message": "db ' + b"x" * 999 + b'"}'), r"refuses GET .* \(500: db x{497}\)\.$"),
 ])  # fmt: skip
 def test_an_answer_that_is_not_of_the_api(server, endpoint, trouble, message):
-    server.troubles = [trouble]
-    with pytest.raises(ReposeError, match=message) as error:
+    server.troubles = [*[True] * 3, trouble]  # to the question for the run, after those of the connection
+    with pytest.raises(ReposeError, match=message):
         status(endpoint, "r-1")
-    assert not isinstance(error.value, UnansweredError)
-    assert len(server.requests) == 1
-
-
-ODD_RUNS = [
-    '{"utf": 16}',
-    '{"run_details": {"task_details": 5}}', '{"created_at": 5}', '{"pipeline_spec": 5}',
-    '{"pipeline_spec": {"root": {"dag": 5}}}',
-    '{"pipeline_spec": {"root": {"dag": {"tasks": {"a": {"componentRef": {"name": "x"}}}}}}}',
-    '{"pipeline_spec": {"root": {"dag": {"tasks": {"a": {"dependentTasks": ["a"]}}}}}}',
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("run", ODD_RUNS)
-def test_a_run_that_cannot_be_read_is_an_error(endpoint, started, monkeypatch, run):
-    real = RESTClientObject.request
-
-    def request(client: Any, method: str, url: str, **how: Any) -> Any:
-        answer = real(client, method, url, **how)
-        answer.data = run.encode("utf-16" if "16" in run else "utf-8") if url.endswith(started) else answer.data
-        return answer
-
-    monkeypatch.setattr(RESTClientObject, "request", request)
-    with pytest.raises(ReposeError, match="does not answer as the pipeline API does"):
-        status(endpoint, started)
 
 
 def test_a_server_s_refusal_is_shown(endpoint, order, text):
     with pytest.raises(ReposeError, match=r"refuses POST .*/runs \(400: parameter remote is not optional"):
         submit(endpoint, replace(order, values={}))
-    with pytest.raises(ReposeError, match=r"refuses POST .*/pipelines \(400: pipeline's name must"):
-        upload(endpoint, "Tiny", text, "v1", "")
     with pytest.raises(ReposeError, match=r"refuses POST .*/upload_version \(400: .*unknown template format"):
         upload(endpoint, "tiny", "tasks: {}", "v1", "")
 
 
-def test_no_answer(server, endpoint, monkeypatch):
+def test_no_answer(monkeypatch):
     monkeypatch.setattr(module, "_TIMES", (0.2, 0.2))
     with socket.socket() as silent, socket.socket() as nobody:
         silent.bind(("127.0.0.1", 0))
         silent.listen(8)
         nobody.bind(("127.0.0.1", 0))
-        server.troubles = [None] * 9
-        for address, why in (
-            (f"http://127.0.0.1:{silent.getsockname()[1]}", "timed out"), (endpoint.address, "closed connection|disconn"),
-            (f"http://127.0.0.1:{nobody.getsockname()[1]}", "refused"), ("http://kfp.invalid", "resol"),
-        ):  # fmt: skip
+        for other, why in ((silent, "timed out"), (nobody, "refused")):
             with pytest.raises(UnansweredError, match=rf"does not answer \(GET .*({why}).*\)\. Is KFP_ENDPOINT"):
-                status(Endpoint(address), "r-1")
+                status(Endpoint(f"http://127.0.0.1:{other.getsockname()[1]}"), "r-1")
 
 
 def test_a_certificate_of_ones_own(server, tmp_path, order):
