@@ -27,21 +27,19 @@ def states(left: dict[str, Any]) -> dict[str, tuple[str, str]]:
     return {stage["stage"]: (stage["state"], stage.get("how", stage.get("message"))) for stage in left["stages"]}
 
 
-def test_a_run_is_fetched_other_code_is_told_and_nothing_is_left_to_do(flowers, image, remote, monkeypatch, capsys):
+def test_a_run_is_fetched_other_code_is_told_and_nothing_is_left_to_do(ran, monkeypatch, capsys):
     monkeypatch.setenv("REPOSE_COMMIT", "abc123")
-    run_all(image, remote)
-    steps.write_record(image, remote)
-    monkeypatch.chdir(flowers)
-    own = (flowers / "count.py").read_text()
-    (flowers / "count.py").write_text("# another\n")
-    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    steps.write_record(ran.image, ran.remote)
+    monkeypatch.chdir(ran.folder)
+    own = (ran.folder / "count.py").read_text()
+    (ran.folder / "count.py").write_text("# another\n")
+    ran.fetch()
     assert "The run's image (commit abc123) has other versions of count.py" in capsys.readouterr().err
-    (flowers / "count.py").write_text(own)
-    assert json.loads((flowers / "score.json").read_text())["score"]["petals"] == 12
-    foreign.dvc(flowers, "pull")
-    assert foreign.dvc(flowers, "status", "--json").strip() == "{}"
-    assert "Running stage" not in foreign.dvc(flowers, "repro")
-    assert (flowers / "report.html").read_text() == "<p>12 petals</p>"
+    (ran.folder / "count.py").write_text(own)
+    assert json.loads((ran.folder / "score.json").read_text())["score"]["petals"] == 12
+    foreign.dvc(ran.folder, "pull")
+    assert "Running stage" not in foreign.dvc(ran.folder, "repro")
+    assert (ran.folder / "report.html").read_text() == "<p>12 petals</p>"
 
 
 def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image, remote):
@@ -61,31 +59,6 @@ def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image, remote):
     assert left["locks"] == earlier["locks"]
 
 
-def test_the_project_is_not_read_again_for_each_stage_that_kubeflow_took_from_its_cache(image, remote, monkeypatch):
-    stages = [f"part{number}" for number in range(4)]
-    made = {name: {"cmd": f"touch {name}.txt", "deps": ["count.py"], "outs": [f"{name}.txt"]} for name in stages}
-    (image / "dvc.yaml").write_text(yaml.safe_dump({"stages": made}))
-    for name in stages:
-        steps.run(name, image, remote, [f"{name}_txt"])
-    read = mock.Mock(side_effect=record.read_with)
-    monkeypatch.setattr(record, "read_with", read)
-    left = states(steps.write_record(image, remote, run="later"))
-    assert left == dict.fromkeys(stages, ("finished", "taken from Kubeflow's cache"))
-    assert read.call_count == 1
-
-
-def test_a_stage_reads_metrics_outside_dvc_s_cache_and_is_in_the_record(image, remote):
-    pipeline = yaml.safe_load((image / "dvc.yaml").read_text())
-    pipeline["stages"]["praise"] = {"cmd": "cp score.json praise.json", "deps": ["score.json"], "outs": ["praise.json"]}
-    (image / "dvc.yaml").write_text(yaml.safe_dump(pipeline, sort_keys=False))
-    judged = run_all(image, remote)
-    steps.run("praise", image, remote, ["praise"], inputs=[judged.entry])
-    (read,) = steps.left(remote, "praise")["entry"]["deps"]
-    assert read["md5"] == judged.metadata["score_json"]["md5"]
-    left = steps.write_record(image, remote, run="later")  # all of it from Kubeflow's cache
-    assert states(left)["praise"] == ("finished", "taken from Kubeflow's cache")
-
-
 @pytest.mark.parametrize(("error", "message"), [
     (KeyboardInterrupt(), record._KILLED), (OSError(116, "Stale file handle"), "OSError(116, 'Stale file handle')"),
 ])  # fmt: skip
@@ -95,28 +68,23 @@ def test_a_pod_that_was_killed_or_an_error_that_is_none_of_ours_is_in_the_record
     assert states(steps.write_record(image, remote)) == {"count": ("failed", message), "judge": ("not run", "")}
 
 
-@pytest.mark.parametrize("state", ["finished", "failed", "started"])
-def test_of_two_attempts_that_went_on_the_record_has_what_later_steps_got(image, remote, state):
-    run_all(image, remote)
-    report = remote / "kubeflow" / "runs" / "run-1" / "stages" / "count.json"
-    left = steps.left(remote, "count")
+def test_of_two_attempts_that_went_on_the_record_has_what_later_steps_got(ran):
+    report = ran.remote / "kubeflow" / "runs" / "run-1" / "stages" / "count.json"
+    left = steps.left(ran.remote, "count")
     (out,) = left["entry"]["outs"]
     got, out["md5"] = out["md5"], f"{'0' * 32}.dir"
-    report.write_text(json.dumps(left | {"state": state}))  # as of a lost node that goes on after the second attempt
-    found = steps.write_record(image, remote)
+    report.write_text(json.dumps(left | {"state": "failed"}))  # as of a lost node that goes on after the second attempt
+    found = steps.write_record(ran.image, ran.remote)
     assert states(found)["count"] == ("finished", "run")
     lock = yaml.safe_load(found["locks"]["dvc.lock"])
     assert [out["md5"] for out in lock["stages"]["count"]["outs"]] == [got]
 
 
-def test_dvc_repro_meanwhile(flowers, image, remote, monkeypatch):
-    run_all(image, remote)
-    steps.write_record(image, remote)
+def test_dvc_repro_meanwhile(ran, monkeypatch):
     monkeypatch.setattr("dvc.lock.DEFAULT_TIMEOUT", 0)
-    with open_repo(flowers).lock, pytest.raises(ReposeError, match=r"A command of DVC is at work in .*flowers"):
-        fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
-    assert not (flowers / "dvc.lock").exists()
-    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
+    with open_repo(ran.folder).lock, pytest.raises(ReposeError, match=r"A command of DVC is at work in .*flowers"):
+        ran.fetch()
+    assert not (ran.folder / "dvc.lock").exists()
 
 
 def test_a_folder_outside_dvc_s_cache_is_fetched(flowers, image, remote):
@@ -135,15 +103,10 @@ def test_a_folder_outside_dvc_s_cache_is_fetched(flowers, image, remote):
     assert "made" not in foreign.dvc(flowers, "status", "count")
 
 
-def test_params_in_python_or_no_file_are_not_in_the_record(flowers, image, remote):
-    for folder in (flowers, image):
-        (folder / "own.py").write_text("WIDTH = 3\n")
-        edit(folder / "dvc.yaml", "params: [scale,", "params: [own.py: [WIDTH], scale,")
-    run_all(image, remote)
+def test_params_in_python_are_not_in_the_record(image, remote):
+    (image / "own.py").write_text("WIDTH = 3\n")
+    edit(image / "dvc.yaml", "params: [scale,", "params: [own.py: [WIDTH], scale,")
     assert list(steps.write_record(image, remote)["params"]) == ["params.yaml"]
-    edit(image / "dvc.yaml", "params: [", "params: [none.json: null, ")
-    assert list(steps.write_record(image, remote, run="run-2")["params"]) == ["params.yaml"]
-    fetch_run(flowers, "run-1", remote=None, endpoint="", force=False)
 
 
 def test_a_run_that_failed_half_way(flowers, image, remote, monkeypatch, capsys):
