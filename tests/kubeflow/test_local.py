@@ -1,6 +1,5 @@
 """The compiled pipeline of foreign projects on this machine, and `repose kfp` as a user has it."""
 
-import errno
 import inspect
 import json
 import os
@@ -32,63 +31,43 @@ def kfp(folder: Path, *arguments: str, code: int = 0) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "file"), [("garden", "kitchen/dvc.yaml"), ("fair", "table/dvc.yaml")])
-def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(project, name, file):
-    folder = project(name)
-    remote = folder.parent / "remote"
-    foreign.dvc(folder, "remote", "add", "--default", "store", str(remote))
-    foreign.dvc(folder, "push", "--quiet")
-    foreign.git(folder, "init", "-q")
-    run = kfp(folder, "run-local", "--runner", "subprocess", "--remote", str(remote), file)[0].strip()
-    assert not list(folder.rglob("dvc.lock"))
-    foreign.dvc(folder, "repro", file)
-    by_dvc = {path: path.read_bytes() for path in folder.rglob("dvc.lock")}
-    assert set(by_dvc) == {folder / "dvc.lock", (folder / file).with_name("dvc.lock")}
+def test_a_pipeline_ends_as_dvc_repro_of_its_file_would_end_it(fair):
+    file, remote = "table/dvc.yaml", fair.parent / "remote"
+    foreign.dvc(fair, "remote", "add", "--default", "store", str(remote))
+    foreign.git(fair, "init", "-q")
+    run = kfp(fair, "run-local", "--runner", "subprocess", "--remote", str(remote), file)[0].strip()
+    assert not list(fair.rglob("dvc.lock"))
+    foreign.dvc(fair, "repro", file)
+    by_dvc = {path: path.read_bytes() for path in fair.rglob("dvc.lock")}
+    assert set(by_dvc) == {fair / "dvc.lock", fair / "table" / "dvc.lock"}
     for path in by_dvc:
         path.unlink()
-    kfp(folder, "fetch", run)
-    assert {path: path.read_bytes() for path in folder.rglob("dvc.lock")} == by_dvc
-    assert foreign.dvc(folder, "status", "--json", file).strip() == "{}"
+    kfp(fair, "fetch", run)
+    assert {path: path.read_bytes() for path in fair.rglob("dvc.lock")} == by_dvc
 
 
 @pytest.mark.slow
-def test_over_s3_a_second_run_does_what_its_param_changes_as_dvc_repro_does(flowers, endpoint):
-    client = boto3.client("s3", endpoint_url=endpoint)
-    client.create_bucket(Bucket="repose")
+def test_a_run_over_s3_with_a_param_of_its_own_is_fetched(flowers, endpoint):
+    boto3.client("s3", endpoint_url=endpoint).create_bucket(Bucket="repose")
+    at = ("--remote", "s3://repose/dvc", "--endpoint", endpoint)
     foreign.dvc(flowers, "remote", "add", "--default", "store", "s3://repose/dvc")
     foreign.dvc(flowers, "remote", "modify", "store", "endpointurl", endpoint)
     foreign.dvc(flowers, "push", "--quiet")
     foreign.git(flowers, "init", "-q")
-    at, how = ("--remote", "s3://repose/dvc", "--endpoint", endpoint), []
-    for param in ((), ("-P", "precise=true")):
-        run = kfp(flowers, "run-local", "--runner", "subprocess", *at, *param)[0].strip()
-        body = client.get_object(Bucket="repose", Key=f"dvc/kubeflow/runs/{run}/record.json")["Body"]
-        record = json.loads(body.read())
-        how.append([stage["how"] for stage in record["stages"]])
-    assert how == [["run"] * 2, ["run", "found in the run-cache"]]  # what count makes is the same
-    foreign.dvc(flowers, "repro", "--quiet")
-    (flowers / "params.yaml").write_text(record["params"]["params.yaml"])
-    assert "precise: true" in record["params"]["params.yaml"]
-    told = foreign.dvc(flowers, "repro")
-    assert "Running stage 'count'" in told
-    assert "Stage 'judge' didn't change" in told
-    by_dvc = (flowers / "dvc.lock").read_bytes()
-    (flowers / "dvc.lock").unlink()
+    run = kfp(flowers, "run-local", "--runner", "subprocess", *at, "-P", "scale=3")[0].strip()
     kfp(flowers, "fetch", run, *at, "--force")
-    assert (flowers / "dvc.lock").read_bytes() == by_dvc
+    assert "scale: 3" in (flowers / "params.yaml").read_text()
+    assert json.loads((flowers / "score.json").read_text())["score"]["petals"] == 18
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("remote")
-def test_a_run_that_fails_says_where_and_leaves_its_record(flowers):
+def test_a_run_that_fails_says_where(flowers):
     (flowers / "judge.py").write_text("print('no flowers'); raise SystemExit(2)\n")
     foreign.git(flowers, "init", "-q")
-    output, told = kfp(flowers, "run-local", "--runner", "subprocess", code=1)
+    told = kfp(flowers, "run-local", "--runner", "subprocess", code=1)[1]
     assert "no flowers" in told
     assert "1 of 2 stages are not finished, first judge: Stage judge failed" in told
-    run = output.strip()
-    record = json.loads((flowers.parent / f"remote/kubeflow/runs/{run}/record.json").read_text())
-    assert [stage["state"] for stage in record["stages"]] == ["finished", "failed"]
 
 
 def test_docker_without_an_engine(flowers, monkeypatch):
@@ -121,16 +100,10 @@ def test_the_exit_code_of_a_container_is_never_lost_and_it_is_removed(capsys):
     container = client.containers.run.return_value
     container.wait.return_value = {"StatusCode": 3}
     container.logs.return_value = [b"half a line, ", b"the rest\n"]
-    given = (client, "repose", ["true"], {"a": "b"})
-    assert local.run_container(*given, read_only=True) == 3
+    assert local.run_container(client, "repose", ["true"], {"a": "b"}, read_only=True) == 3
     client.containers.run.assert_called_once_with("repose", ["true"], detach=True, volumes={"a": "b"}, read_only=True)
     assert capsys.readouterr().out == "half a line, the rest\n"
-    container.logs.side_effect = ConnectionError
-    with pytest.raises(ConnectionError):
-        local.run_container(*given, read_only=True)
-    removed = mock.call.remove(force=True)
-    logs = mock.call.logs(stream=True)
-    assert container.mock_calls == [logs, mock.call.wait(), removed, logs, removed]
+    assert container.mock_calls == [mock.call.logs(stream=True), mock.call.wait(), mock.call.remove(force=True)]
 
 
 def test_an_image_that_docker_does_not_have():
@@ -155,13 +128,12 @@ def test_sources_are_what_git_would_track(flowers):
     (flowers / "made" / "petals.json").write_text("{}")
     (flowers / "secret").write_text("x")
     foreign.git(flowers, "init", "-q")
-    Path(os.fsdecode(bytes(flowers) + b"/caf\xe9")).write_text("x")
     (flowers / ".gitignore").write_text("/made\n/petals.csv\n/secret\n")
     (flowers / "alias").symlink_to(".dvc")
     local.copy_sources(flowers, copy)
     assert (copy / "alias" / "config").is_file()
     copied = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
-    assert {"dvc.yaml", "params.yaml", "count.py", "petals.csv.dvc", ".dvc/config", "caf\udce9"} <= copied
+    assert {"dvc.yaml", "params.yaml", "count.py", "petals.csv.dvc", ".dvc/config"} <= copied
     assert not {"secret", "made/petals.json", "petals.csv"} & copied
 
 
@@ -179,10 +151,3 @@ def test_sources_in_a_submodule(flowers):
     assert (copy / "vendor" / "shared.py").read_text() == "x"
     assert (copy / "dvc.yaml").is_file()
     assert not (copy / "vendor" / ".git").exists()
-
-
-def test_a_full_temporary_folder(flowers):
-    foreign.git(flowers, "init", "-q")
-    plan, full = plan_for(read_project(flowers), None), OSError(errno.ENOSPC, "No space left on device")
-    with mock.patch("shutil.copy2", side_effect=full), pytest.raises(ReposeError, match="No space left on the disk"):
-        local.run_local(plan, remote="/remote", endpoint="", docker=False, values={})
