@@ -14,7 +14,6 @@ from repose.errors import ReposeError
 from repose.kubeflow import compiler
 from repose.kubeflow.params import ParamsFile
 from repose.kubeflow.project import read_project
-from repose.kubeflow.task import read_task
 
 ODD = {
     "dvc.yaml": """
@@ -100,30 +99,8 @@ def test_a_pod_leaves_what_dvc_repro_leaves_with_changed_params(odd):
     assert ours == {name: by_dvc[name] for name in ("settle", "join")}
 
 
-def test_params_with_the_names_of_a_component_s_own_inputs_are_exposed(tmp_path):
-    stage = "params: [stage, entry, after], cmd: cat params.yaml >"
-    files = {"dvc.yaml": f"stages: {{a: {{{stage} a, outs: [a]}}, b: {{{stage} b, deps: [a], outs: [b]}}}}\n"}
-    folder = foreign.write(tmp_path / "own", files | {"params.yaml": "stage: 1\nentry: 2\nafter: [3, 4]\n"})
-    expose = "expose: {stage: x, entry: x, after.0: x, after.1: x}"
-    made = compile_(folder, environment(folder, expose)).tasks
-    own = {"remote", "endpoint", "overrides", "stage", "stage_2", "entry_2", "after_0_2", "after_1"}
-    assert [made[name]["inputs"]["parameters"].keys() for name in "ab"] == [own, own | {"after_0"}]
-    line = steps.words(
-        "a", tmp_path, tmp_path, ["a"], before=["a", "a", "after_1=params.yaml:after.1"], inputs=["id", "3"]
-    )
-    task = read_task(line, {"REPOSE_RUN": "run-1"})
-    assert (task.entries, task.changes) == (("id",), {"params.yaml:after.1": "3"})
-
-
-def test_an_exposed_param_with_the_name_of_a_folder_before_its_equals_sign(tmp_path):
-    before = ["run-record", "lr", "lr=1/dvc.yaml", "lr=params.yaml:lr"]
-    task = read_task(steps.words("", tmp_path, tmp_path, [], before=before), {"REPOSE_RUN": "run-1"})
-    assert task.words == ("run-record", "lr", "lr=1/dvc.yaml")
-
-
 @pytest.mark.parametrize(("key", "message"), [
     ("beds", "The parameter beds decides which stages and params exist, so a run cannot change it"),
-    ("beds.north", "The parameter beds.north decides which stages"),
     ("sizes.south", "params.yaml has no key 'sizes.south'. Did you mean 'sizes.north'"),
 ])  # fmt: skip
 def test_a_pod_refuses_params_that_a_run_cannot_change(tmp_path, key, message):
@@ -151,23 +128,14 @@ def test_a_program_for_git_stays_a_program(tmp_path):
     assert steps.run("b", folder, tmp_path / "remote", ["said"], inputs=[made.entry]).metadata["said"]["size"] == 6
 
 
-def test_a_kept_output_for_git_starts_as_it_is_in_the_image(tmp_path):
-    stages = "stages:\n  a: {cmd: cat x >> log, deps: [x], outs: [{log: {cache: false, persist: true}}]}\n"
-    folder = foreign.write(tmp_path / "image", {"dvc.yaml": stages, "x": "1\n"})
-    foreign.dvc(folder, "repro", "--quiet")  # no remote has the log: `dvc push` leaves it to git
-    assert steps.run("a", folder, tmp_path / "remote", ["log"]).metadata["log"]["size"] == 4
-
-
 @pytest.mark.parametrize("item", ["llama:7b", "org/bert", "pull"])
-@pytest.mark.parametrize("file", ["dvc.yaml", "lr=1/dvc.yaml"])
-def test_an_item_with_a_colon_or_slash_or_the_name_of_a_stage_is_compiled_and_runs(tmp_path, item, file):
+def test_an_item_with_a_colon_or_slash_or_the_name_of_a_stage_is_compiled_and_runs(tmp_path, item):
     pull = f'{{foreach: ["{item}", "b"], do: {{cmd: "mkdir -p ${{item}} && touch ${{item}}/x", outs: ["${{item}}"]}}}}'
     use = f'pull: {{cmd: "ls {item} > used", deps: ["{item}"], outs: [used]}}'
-    folder = foreign.write(tmp_path / "models", {file: f"stages: {{get: {pull}, {use}}}\n"})
-    assert (folder / "components" / file).parent / "get/component.yaml" in compiler.compiled(read_project(folder, file))
-    above = "" if file == "dvc.yaml" else f"{file}:"
-    got = steps.run(f"{above}get@{item}", folder, tmp_path / "remote", ["item"])
-    steps.run(f"{above}pull", folder, tmp_path / "remote", ["used"], inputs=[got.entry])
-    record = steps.write_record(folder, tmp_path / "remote", pipeline="models", file=file)
-    done = [stage["stage"].removeprefix(above) for stage in record["stages"] if stage["state"] == "finished"]
-    assert done == list(parse_yaml(record["locks"][file.replace("yaml", "lock")])["stages"]) == [f"get@{item}", "pull"]
+    folder = foreign.write(tmp_path / "models", {"dvc.yaml": f"stages: {{get: {pull}, {use}}}\n"})
+    assert folder / "components/get/component.yaml" in compiler.compiled(read_project(folder))
+    got = steps.run(f"get@{item}", folder, tmp_path / "remote", ["item"])
+    steps.run("pull", folder, tmp_path / "remote", ["used"], inputs=[got.entry])
+    record = steps.write_record(folder, tmp_path / "remote", pipeline="models")
+    done = [stage["stage"] for stage in record["stages"] if stage["state"] == "finished"]
+    assert done == list(parse_yaml(record["locks"]["dvc.lock"])["stages"]) == [f"get@{item}", "pull"]
