@@ -36,7 +36,7 @@ class Remote:
         place.write_bytes(content)
         return oid
 
-    def run(self, run: str, *scores: float, **changes: Any) -> dict[str, Any]:
+    def run(self, run: str, *scores: float, **changes: Any) -> None:
         """Leave the record of a run whose evaluate scored three pairs."""
         scored = {"attend": {"ssim/pg2": sum(scores) / len(scores)}}
         mean = json.dumps({"schema": 2, "protocol": PROTOCOL, "metrics": {}, "scores": scored})
@@ -56,7 +56,6 @@ class Remote:
         place = self.folder / "kubeflow" / "runs" / run / "record.json"
         place.parent.mkdir(parents=True)
         place.write_text(json.dumps(record))
-        return record
 
 
 @pytest.fixture
@@ -77,7 +76,7 @@ def compare(said_by: Any) -> Any:
 
 
 @pytest.mark.parametrize(("scores", "code", "verdict"), [
-    ((0.5, 0.6, 0.6), 1, "**worse**"), ((0.2, 0.9, 0.66), 0, "noise"), ((0.6, 0.7, 0.71), 0, "same"),
+    ((0.5, 0.6, 0.6), 1, "**worse**"), ((0.2, 0.9, 0.66), 0, "noise"),
 ])  # fmt: skip
 def test_two_runs_by_their_pairs(remote, compare, scores, code, verdict):
     remote.run("r-1", 0.6, 0.7, 0.71)
@@ -95,15 +94,11 @@ def test_a_run_beside_a_file_with_and_without_its_pairs(remote, compare):
     compare("run:r-1", "new.json", code=1)  # the tolerance alone
     out, _ = compare("run:r-1", "new.json", "--head-pairs", "new.csv", code=0)
     assert "| 3 | noise |" in out
-    _, err = compare("run:r-1", "new.json", "--base-pairs", "new.csv", code=2)
-    assert "Give both of --base-pairs and --head-pairs, or neither." in err
 
 
 def test_another_remote_by_its_address_or_by_an_environment(remote, compare):
     remote.run("r-1", 0.6, 0.7, 0.71)
     Path(".dvc/config").write_text("[core]\n    no_scm = true\n")
-    _, err = compare("run:r-1", "run:r-1", code=2)
-    assert "The remote of the project cannot be opened: " in err
     compare("run:r-1", "run:r-1", "--remote", str(remote.folder), code=0)
     Path("pipelines/environments").mkdir(parents=True)
     Path("pipelines/environments/lab.yaml").write_text(f"remote: {remote.folder}\n")
@@ -121,9 +116,5 @@ def test_a_run_without_scores(remote, compare, changes, said):
     assert said in compare("run:r-1", "run:r-2", code=2)[1]
 
 
-def test_a_record_or_objects_that_are_gone(remote, compare):
+def test_a_run_that_the_remote_does_not_have(remote, compare):
     assert "has no record of a run 'r-1'" in compare("run:r-1", "run:r-1", code=2)[1]
-    remote.run("r-1", 0.6, 0.7, 0.71)
-    for place in (remote.folder / "files").rglob("*.dir"):
-        place.unlink()
-    assert "cannot read objects: 1 failed" in compare("run:r-1", "run:r-1", code=2)[1]

@@ -1,8 +1,6 @@
 """Params files: values, comments, edits that leave the rest alone, and values as text."""
 
-import json
 import re
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -10,7 +8,7 @@ import yaml
 
 from project import ROOT
 from repose.errors import ReposeError
-from repose.kubeflow.params import ParamsFile, check_type, from_text, parse_overrides, to_text
+from repose.kubeflow.params import ParamsFile, from_text, parse_overrides, to_text
 
 TEXT = """\
 # settings
@@ -76,37 +74,22 @@ def test_an_edit_that_an_alias_would_carry_elsewhere_is_refused(params):
     assert "name: three" in shared.with_values({"two.name": "three"})
 
 
-def test_every_value_of_our_own_params_can_be_changed():
-    ours, changed = ParamsFile.read(ROOT / "params.yaml"), {}
-    for number, key in enumerate(ours.keys()):
-        value = ours[key]
-        if isinstance(value, list | dict):
-            changed[key] = [*value, number] if isinstance(value, list) else value | {"more": number}
-        else:
-            changed[key] = number if value is None or isinstance(value, str) else value + number + 1
-    half = dict(list(changed.items())[::2])  # the others stay as they are
-    read = ParamsFile(ours.path, ours.with_values(half))
-    assert {key: read[key] for key in changed} == {key: ours[key] for key in changed} | half
-
-
-def test_json_and_toml(tmp_path):
-    values = {"a": {"b": 1}, "c": [1.0]}
-    for name, text, load in (
-        ("p.json", '{"a": {"b": 1}, "c": [1.0]}', json.loads), ("p.toml", "c = [1.0] # of a\n[a]\nb = 1\n", tomllib.loads),
-    ):  # fmt: skip
-        (tmp_path / name).write_text(text)
-        read = ParamsFile.read(tmp_path / name)
-        assert read.values == values
-        changed = read.with_values({"a.b": 2})
-        assert load(changed) == values | {"a": {"b": 2}}
-        assert read.comment("c") == ""
-    assert "# of a" in changed
+@pytest.mark.parametrize(("name", "text", "changed"), [
+    ("p.json", '{"a": {"b": 1}, "c": [1.0]}', {"a": {"b": 2}, "c": [1.0]}),
+    ("p.toml", "c = [1.0] # of a\n[a]\nb = 1\n", {"a": {"b": 2}, "c": [1.0]}),
+])  # fmt: skip
+def test_json_and_toml(tmp_path, name, text, changed):
+    (tmp_path / name).write_text(text)
+    read = ParamsFile.read(tmp_path / name)
+    new = read.with_values({"a.b": 2})
+    assert ParamsFile(read.path, new).values == changed
+    assert ("# of a" in new) == ("# of a" in text)
+    assert read.comment("c") == ""
 
 
 @pytest.mark.parametrize(("name", "text", "message"), [
     ("p.yaml", "a: [1", "cannot be read"), ("p.yaml", "- 1", "should be a mapping"), ("p.json", "{", "cannot be read"),
     ("p.toml", "a = ", "cannot be read"), ("p.py", "a = 1", r"should end in \.yaml, \.yml, \.json, \.toml"),
-    ("p.yaml", "day: 2026-02-31", "cannot be read"),
 ])  # fmt: skip
 def test_a_file_that_is_none(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
@@ -117,9 +100,8 @@ def test_a_file_that_is_none(tmp_path, name, text, message):
 
 
 @pytest.mark.parametrize("value", [
-    None, True, 3, 1, 1.0, 7.5, 1e-05, 1e25, 2**60, [1, 1.0, "a, b", None], [], {}, {"a": {"b": [1e-05]}}, float("inf"),
-    {1: 2, "a.b": 3}, "word", "a b: c", "", "null", "yes", "3", "1e-05", "2026-02-01", "#fff", '"quoted"', "'", "- a",
-    "two\nlines", "ä" * 200, "é: \U0001f600",
+    None, True, 1, 1.0, 1e-05, 2**60, [1, 1.0, "a, b", None], {"a": {"b": [1e-05]}}, float("inf"), {1: 2, "a.b": 3},
+    "word", "a b: c", "", "null", "3", "2026-02-01", '"quoted"', "'", "two\nlines", "ä" * 200, "é: \U0001f600",
 ])  # fmt: skip
 def test_values_survive_the_run_form(value):
     assert repr(from_text(to_text(value), value, "x")) == repr(value)
@@ -128,10 +110,8 @@ def test_values_survive_the_run_form(value):
 
 @pytest.mark.parametrize(("text", "like", "value"), [
     ("7.5", 0, 7.5), ("3", 1.0, 3), ("1e-5", 2, 1e-05), ("null", 160, None), ("null", "x", None), ("true", False, True),
-    ("'gpu'", 1, "gpu"), ("yes", "x", "yes"), ("12345678", "dcbb9e9d", "12345678"), ("a: b", "x", "a: b"), ("", "x", ""),
-    ('"null"', "x", "null"), ("no", None, "no"), ("0.25", None, 0.25), ("[40, 0]", None, [40, 0]),
-    ("'2026-02-01'", None, "2026-02-01"), ("2026-02-01", "x", "2026-02-01"), ("[a, b]", ["x"], ["a", "b"]),
-    ("null", [1], None), ("{a: 1}", {}, {"a": 1}),
+    ("'gpu'", 1, "gpu"), ("12345678", "dcbb9e9d", "12345678"), ('"null"', "x", "null"), ("no", None, "no"),
+    ("[40, 0]", None, [40, 0]), ("2026-02-01", "x", "2026-02-01"), ("{a: 1}", {}, {"a": 1}),
 ])  # fmt: skip
 def test_what_a_person_writes(text, like, value):
     assert repr(from_text(text, like, "x")) == repr(value)
@@ -140,8 +120,7 @@ def test_what_a_person_writes(text, like, value):
 @pytest.mark.parametrize(("text", "like", "message"), [
     ("gpu", 1, """should be a number such as 1, or null, not 'gpu'. If you mean text, quote it: '"gpu"'."""),
     ("true", 2, "should be a number such as 2, or null, not True."),
-    ("1", True, "should be true or false such as true, or null, not 1."), ("3", [1], "should be a list such as [1], or"),
-    ("[]", {"a": 1}, "should be a mapping such as {a: 1}, or"), ("[1", None, "should be YAML, not '[1': "),
+    ("3", [1], "should be a list such as [1], or"), ("[1", None, "should be YAML, not '[1': "),
     ("2026-02-01", None, "2026-02-01 is a date in YAML, and no setting is a date. Put it in quotes."),
 ])  # fmt: skip
 def test_what_a_person_writes_and_does_not_fit(text, like, message):
@@ -152,9 +131,6 @@ def test_what_a_person_writes_and_does_not_fit(text, like, message):
 def test_overrides():
     assert parse_overrides("") == parse_overrides("{}") == {}
     assert parse_overrides('{"a.b": 9007199254740993, "p.json:c": "x"}') == {"a.b": 2**53 + 1, "p.json:c": "x"}
-    for text in ("{", "[1]", "3", '{"a": NaN}', '{"a": Infinity}'):
+    for text in ("{", "[1]", '{"a": NaN}'):
         with pytest.raises(ReposeError, match=r"The parameter overrides should be a JSON object such as"):
             parse_overrides(text)
-    check_type("x", None, "p")
-    with pytest.raises(ReposeError, match="p should be text such as x, or null, not 3"):
-        check_type(3, "x", "p")
