@@ -103,7 +103,9 @@ def test_a_stage_that_is_gone_takes_its_component_along_and_no_other(flowers):
     edit(flowers / "dvc.yaml", "  judge:", "  decide:")
     (flowers / "components" / "own").mkdir()
     (flowers / "components" / "own" / "component.yaml").write_text("name: somebody's own\n")
-    compiler.write_all(read_project(flowers))
+    project = read_project(flowers)
+    assert {path.parent.name for path in compiler.not_current(project)} == {"judge", "decide", "pipelines"}
+    compiler.write_all(project)
     assert {path.name for path in (flowers / "components").iterdir()} == {"count", "decide", "own"}
 
 

@@ -101,6 +101,7 @@ def test_a_file_that_is_none(tmp_path, name, text, message):
 
 @pytest.mark.parametrize("value", [
     None, True, 1, 1.0, 1e-05, 2**60, [1, 1.0, "a, b", None], {"a": {"b": [1e-05]}}, float("inf"), {1: 2, "a.b": 3},
+    ["word"] * 40,
     "word", "a b: c", "", "null", "3", "2026-02-01", '"quoted"', "'", "two\nlines", "ä" * 200, "é: \U0001f600",
 ])  # fmt: skip
 def test_values_survive_the_run_form(value):
