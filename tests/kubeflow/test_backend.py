@@ -41,13 +41,16 @@ def test_a_component_has_no_fault_and_its_own_name(path):
     assert spec["root"]["dag"]["tasks"].keys() == {spec["pipelineInfo"]["name"]}
 
 
-@pytest.mark.parametrize(("file", "environment"), [("dvc.yaml", "production"), ("table1/dvc.yaml", "production")])
+@pytest.mark.parametrize(("file", "environment"), [
+    ("pipelines/pipeline.yaml", None), ("pipelines/table1.yaml", None), ("dvc.yaml", "production"),
+    ("table1/dvc.yaml", "production"),
+])  # fmt: skip
 def test_a_pipeline_has_no_fault_and_only_fields_that_kubeflow_knows(file, environment):
     """Kubeflow's messages know every field: as strict as the API server."""
     from google.protobuf.json_format import ParseDict
     from kfp.pipeline_spec.pipeline_spec_pb2 import PipelineSpec, PlatformSpec
 
-    text = text_for(read_project(ROOT, file), environment)
+    text = text_for(read_project(ROOT, file), environment) if environment else (ROOT / file).read_text("utf-8")
     assert faults(text) == without_run_id(text, RUN) == []
     spec, platform = yaml.safe_load_all(text)
     assert ParseDict(spec, PipelineSpec()).root.dag.tasks
@@ -64,10 +67,7 @@ def test_each_of_these_checks_can_fail(text):
     spec, *more = yaml.safe_load_all(text)
     executors = spec["deploymentSpec"]["executors"]
     container = executors["exec-train"]["container"]
-    container["args"] += [
-        "{{$.inputs.parameters['steps']}}",
-        "{{$.pipeline_job_uuid}}",
-    ]  # only the local runner has an ID
+    container["args"] += ["{{$.inputs.parameters['steps']}}", "{{$.pipeline_job_uuid}}"]  # the latter: locally alone
     container["env"] = [{"name": "A", "value": "{{$}}"}]
     spec["pipelineInfo"]["name"] = "Not_A_Name"
     first, second, third = faults(yaml.safe_dump_all([spec, *more]))
