@@ -49,13 +49,13 @@ def test_the_lists_of_patn_hold_the_items_and_pairs_of_r10():
 
 
 def test_a_torso_is_both_shoulders_and_both_hips():
-    keypoints = np.full((K + 3, K, 2), np.nan, np.float32)
+    keypoints = np.full((K + 6, K, 2), np.nan, np.float32)
     keypoints[:K][np.arange(K), np.arange(K)] = 1  # row i has joint i alone
     keypoints[K, list(TORSO)] = 1
-    keypoints[K + 1] = 1
-    keypoints[K + 1, TORSO[0]] = np.nan
+    keypoints[K + 1 : K + 5] = 1
+    keypoints[K + 1 + np.arange(4), list(TORSO)] = np.nan  # each lacks one of the four
     assert np.flatnonzero(rules.is_posed(keypoints, "torso")).tolist() == [K]
-    assert np.flatnonzero(~rules.is_posed(keypoints, "any")).tolist() == [K + 2]
+    assert np.flatnonzero(~rules.is_posed(keypoints, "any")).tolist() == [K + 5]
 
 
 def test_the_draw_is_pandas_sample_and_fewer_pairs_are_the_first_of_more():

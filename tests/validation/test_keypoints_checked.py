@@ -54,6 +54,8 @@ def test_joints_outside_their_photo():
     assert named(judge_keypoints(keypoints), "inside").failing == (2, 3)
     sizes: dict[str, list[int]] = {"height": [128, 256], "width": [256, 128]}
     assert named(judge_keypoints(people(2), **sizes), "inside").failing == (0, 1)
+    slim = people(2) * np.float32([0.4, 1])
+    assert named(judge_keypoints(slim, **sizes), "inside").failing == (0,)
 
 
 @pytest.mark.parametrize(("share", "failed"), [(0.8, []), (0.81, ["posed share"])])
