@@ -42,6 +42,14 @@ def test_a_run_is_fetched_other_code_is_told_and_nothing_is_left_to_do(ran, monk
     assert (ran.folder / "report.html").read_text() == "<p>12 petals</p>"
 
 
+def test_what_dvc_lock_has_of_other_stages_stays(ran):
+    steps.write_record(ran.image, ran.remote)
+    other = {"schema": "2.0", "stages": {"other": {"cmd": "true"}}}
+    (ran.folder / "dvc.lock").write_text(yaml.safe_dump(other))
+    fetch_run(ran.folder, "run-1", remote=None, endpoint="", force=True)
+    assert list(yaml.safe_load((ran.folder / "dvc.lock").read_text())["stages"]) == ["other", "count", "judge"]
+
+
 def test_a_run_that_kubeflow_took_from_its_cache_is_whole(image, remote):
     run_all(image, remote, "earlier")
     earlier = steps.write_record(image, remote, run="earlier")
