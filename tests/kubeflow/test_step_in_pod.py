@@ -257,6 +257,7 @@ def test_a_pod_that_is_killed_leaves_its_unfinished_work_to_the_next(flowers, re
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+    assert steps.left(remote, "count", "r")["state"] == "started"  # what the run's record tells of
     steps.run("count", flowers, remote, ["made"], run="run-2")
     assert any(path.read_bytes() == b"from 2" for path in objects(remote))
     assert not list(kept.glob("*.tar"))
