@@ -6,7 +6,7 @@ Rows of a params.yaml train on noise in memory as in `benchmarks.train`, in floa
 the perceptual term. Times are processor times per image, the medians of rounds of 8 steps. The ceilings are a product of two
 1024x1024 matrices and a copy of 200 MB. A floating-point operation is an addition or a multiplication.
 
-With --against, the revision's files are put beside, and both take turns, in a new process for each turn: the table has
+With --against, the revision is checked out beside this one, and both take turns, in a new process for each turn: the table has
 the median of the turns, and the least and the most. The revision needs the same `benchmarks.train`.
 """
 
@@ -29,14 +29,14 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 from torch.utils import flop_counter
 
-from benchmarks import ROOT, checked_out
-from benchmarks.train import ROUND, Case, Work, add_rows, cases
+from benchmarks.train import PARAMS, ROUND, Case, Work, cases
 from repose.config import block, read_params
 from repose.devices import set_up
 from repose.models.figure_maps import figure_loss
 from repose.systems import Progress
 from repose.training import TrainSettings
 
+ROOT = Path(__file__).parents[1]
 ROWS = ("attend", "paper-m")
 ROUNDS = 3  # of a row; and turns of a revision
 KINDS = {"convolutions": ("conv",), "attention": ("scaled_dot_product",)}  # by parts of the names of operators
@@ -138,14 +138,19 @@ def compare(revision: str, arguments: Sequence[str]) -> Table:
     """Each row's time in a revision and here, in turns."""
     found: list[list[dict[str, float]]] = [[], []]
     with tempfile.TemporaryDirectory() as folder:
-        there = checked_out(revision, Path(folder, "there"))
-        for _ in range(ROUNDS):
-            for turns, root in zip(found, (there, ROOT), strict=True):
-                paths = os.pathsep.join([str(root), str(root / "src")])
-                # -P: `benchmarks` comes from the revision's root, not from this file's folder
-                command = [sys.executable, "-P", str(Path(__file__).resolve()), *arguments, "--json"]
-                done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, stdout=-1, check=True)
-                turns.append(json.loads(done.stdout))
+        there = Path(folder) / "there"
+        git = ["git", "-C", str(ROOT), "worktree"]
+        subprocess.run([*git, "add", "--quiet", "--detach", str(there), revision], check=True)
+        try:
+            for _ in range(ROUNDS):
+                for turns, root in zip(found, (there, ROOT), strict=True):
+                    paths = os.pathsep.join([str(root), str(root / "src")])
+                    # -P: `benchmarks` comes from the revision's root, not from this file's folder
+                    command = [sys.executable, "-P", str(Path(__file__).resolve()), *arguments, "--json"]
+                    done = subprocess.run(command, env=os.environ | {"PYTHONPATH": paths}, stdout=-1, check=True)
+                    turns.append(json.loads(done.stdout))
+        finally:
+            subprocess.run([*git, "remove", "--force", str(there)], check=True)
     drawn = Table("system", revision, "here", "times", title="processor time of training, ms per image")
     for name in found[0][0]:
         there_ms, here_ms = (sorted(turn[name] for turn in turns) for turns in found)
@@ -157,7 +162,8 @@ def compare(revision: str, arguments: Sequence[str]) -> Table:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.step", description=__doc__.split("\n")[0])
-    add_rows(parser, ROWS)
+    parser.add_argument("--params", type=Path, default=PARAMS, help="the rows, and the blocks train and posemaps")
+    parser.add_argument("--rows", nargs="+", metavar="NAME", default=ROWS, help="those under systems to measure")
     parser.add_argument("--against", metavar="REVISION", help="compare with this revision of git")
     parser.add_argument("--json", action="store_true", help="print the times alone")
     asked = parser.parse_args(arguments)
